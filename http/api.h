@@ -1,0 +1,33 @@
+/*
+ * api.h - the handlers of the routes; route.c has the table.
+ *
+ * Each `handle` runs on the HTTP thread with the whole request there, its
+ * query checked against the route's parameters; each `answer` runs after the
+ * core answered. Both leave an answer in the exchange (exchange.h).
+ */
+#ifndef CALLSIGN_HTTP_API_H
+#define CALLSIGN_HTTP_API_H
+
+struct exchange;
+
+/* /api/registry/{name} and /api/registry: api_registry.c */
+void api_registry_get(struct exchange *x);
+void api_registry_get_answer(struct exchange *x);
+void api_registry_put(struct exchange *x);
+void api_registry_put_answer(struct exchange *x);
+void api_registry_delete(struct exchange *x);
+void api_registry_delete_answer(struct exchange *x);
+
+/* /api/cluster: api_cluster.c */
+void api_cluster_get(struct exchange *x);
+void api_cluster_get_answer(struct exchange *x);
+
+/* /livez, /readyz, /version, /metrics: api_health.c */
+void api_health_livez(struct exchange *x);
+void api_health_readyz(struct exchange *x);
+void api_health_readyz_answer(struct exchange *x);
+void api_health_version(struct exchange *x);
+void api_health_metrics(struct exchange *x);
+void api_health_metrics_answer(struct exchange *x);
+
+#endif

@@ -1,0 +1,130 @@
+#include "http/conn.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+
+void conn_table_init(struct conn_table *t, uint32_t request_timeout_ms, uint32_t idle_timeout_ms)
+{
+    *t = (struct conn_table){
+        .request_timeout_ms = request_timeout_ms,
+        .idle_timeout_ms = idle_timeout_ms,
+    };
+    list_init(&t->conns);
+}
+
+void conn_on_notify(void *cls, struct MHD_Connection *connection, void **socket_context,
+                    enum MHD_ConnectionNotificationCode code)
+{
+    struct conn_table *t = cls;
+    struct conn *c;
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        c = mem_zalloc(1, sizeof(*c));
+        c->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        list_push_back(&t->conns, &c->link);
+        t->count++;
+        conn_enter(t, c, CONN_IDLE);
+        *socket_context = c;
+    } else {
+        c = *socket_context;
+        /* libmicrohttpd 0.9.75 forgets to tell that a request is over when it
+         * runs out of memory for a connection twice in a row. */
+        if (c->exchange != NULL) {
+            t->lost(c->exchange);
+        }
+        list_remove(&c->link);
+        t->count--;
+        free(c);
+        *socket_context = NULL;
+    }
+}
+
+struct conn *conn_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    CHECK(info != NULL && info->socket_context != NULL);
+    return info->socket_context;
+}
+
+void conn_enter(struct conn_table *t, struct conn *c, enum conn_phase phase)
+{
+    if (c->phase == CONN_CUT) {
+        return;
+    }
+    c->phase = phase;
+    c->since_ms = t->now_ms;
+    c->sampled = false;
+    c->dripping_ms = 0;
+}
+
+/* Bytes the socket has received in all; false for one that is not TCP. */
+static bool bytes_received(int fd, uint64_t *ret_bytes)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof(info);
+
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0 ||
+        len < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(info.tcpi_bytes_received)) {
+        return false;
+    }
+    *ret_bytes = info.tcpi_bytes_received;
+    return true;
+}
+
+/* Whether bytes have been coming in for too long without a request line. The
+ * first look comes a sweep after the phase began, so most connections, which
+ * are busy, never cost the system call. */
+static bool drips(struct conn_table *t, struct conn *c)
+{
+    uint64_t bytes;
+
+    if (c->dripping_ms == 0) {
+        if (!bytes_received(c->fd, &bytes)) {
+            return false;
+        }
+        if (!c->sampled) {
+            c->sampled = true;
+            c->bytes_seen = bytes;
+        } else if (bytes != c->bytes_seen) {
+            c->dripping_ms = t->now_ms;
+        }
+        return false;
+    }
+    return t->now_ms - c->dripping_ms > t->request_timeout_ms;
+}
+
+static bool overdue(struct conn_table *t, struct conn *c)
+{
+    switch (c->phase) {
+    case CONN_IDLE:
+        return drips(t, c);
+    case CONN_REQUEST:
+        return t->now_ms - c->since_ms > t->request_timeout_ms;
+    case CONN_SENDING:
+        return t->now_ms - c->since_ms > t->idle_timeout_ms;
+    case CONN_BUSY:
+    case CONN_CUT:
+        return false;
+    }
+    return false;
+}
+
+void conn_sweep(struct conn_table *t)
+{
+    for (struct list *link = t->conns.next; link != &t->conns; link = link->next) {
+        struct conn *c = LIST_ENTRY(link, struct conn, link);
+
+        if (overdue(t, c)) {
+            c->phase = CONN_CUT;
+            t->cut_total++;
+            shutdown(c->fd, SHUT_RDWR);
+        }
+    }
+}

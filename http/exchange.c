@@ -1,0 +1,515 @@
+#include "http/exchange.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "command.h"
+#include "http/exchange_answer.h"
+#include "http/server.h"
+#include "http/uri.h"
+
+enum {
+    FREE_MAX = 256, /* exchanges kept for reuse, 2.5 MiB at most */
+
+    /* Buffers above these sizes are not kept with them. */
+    BODY_KEPT = 4 * 1024,
+    ANSWER_KEPT = 16 * 1024,
+
+    /* A refused body is read to its end, so that the connection stays usable,
+     * but not beyond this. */
+    BODY_DRAINED_MAX = 256 * 1024,
+
+    /* The core answers within the request's timeout. When its thread stands
+     * still (a disk that hangs), we answer this much later. */
+    CORE_SLACK_MS = 1000,
+};
+
+static void complete(struct exchange *x);
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* --- Memory --------------------------------------------------------------- */
+
+void exchange_host_init(struct exchange_host *h, struct service *service,
+                        const struct http_config *config)
+{
+    unsigned threads = config->threads;
+
+    memset(h, 0, sizeof(*h));
+    h->service = service;
+    h->config = config;
+    h->threads = threads;
+    h->started_ms = now_ns() / 1000000;
+    /* Abandoned exchanges outlive their connections: twice as many as those
+     * is where a core that stands still has to be answered for. */
+    h->in_core_max = 2 * ((config->connections_max + threads - 1) / threads);
+    decimal_format(service_replica_id(service), h->served_by);
+    conn_table_init(&h->conns, config->header_timeout_ms, config->idle_timeout_ms);
+    h->conns.lost = complete;
+    h->conns.now_ms = h->started_ms;
+    list_init(&h->waiting);
+    list_init(&h->free);
+}
+
+static void dispose(struct exchange *x)
+{
+    buf_fini(&x->body);
+    buf_fini(&x->out);
+    free(x);
+}
+
+void exchange_host_fini(struct exchange_host *h)
+{
+    struct list *link;
+
+    CHECK(h->live == 0 && h->in_core == 0);
+    while ((link = list_pop_front(&h->free)) != NULL) {
+        dispose(LIST_ENTRY(link, struct exchange, link));
+    }
+}
+
+static struct exchange *take(struct exchange_host *h)
+{
+    struct list *link = list_pop_front(&h->free);
+    struct exchange *x;
+
+    if (link != NULL) {
+        h->free_count--;
+        x = LIST_ENTRY(link, struct exchange, link);
+    } else {
+        x = mem_alloc(sizeof(*x));
+        list_init(&x->link);
+        buf_init(&x->body, EXCHANGE_BODY_MAX);
+        buf_init(&x->out, EXCHANGE_ANSWER_MAX);
+    }
+    memset(&x->host, 0, offsetof(struct exchange, name_buffer) - offsetof(struct exchange, host));
+    x->host = h;
+    x->route = ROUTE_OTHER;
+    list_init(&x->request.link);
+    return x;
+}
+
+/* Gives back what the core allocated for its answer. */
+static void drop_answer(struct exchange *x)
+{
+    free(x->request.cluster);
+    free(x->request.metrics);
+    x->request.cluster = NULL;
+    x->request.metrics = NULL;
+}
+
+/* Invariant 3. */
+static void release(struct exchange *x)
+{
+    struct exchange_host *h = x->host;
+
+    if (x->connection != NULL || x->in_core) {
+        return;
+    }
+    drop_answer(x);
+    if (h->free_count == FREE_MAX) {
+        dispose(x);
+        return;
+    }
+    if (x->body.capacity > BODY_KEPT) {
+        buf_fini(&x->body);
+        buf_init(&x->body, EXCHANGE_BODY_MAX);
+    }
+    if (x->out.capacity > ANSWER_KEPT) {
+        buf_fini(&x->out);
+        buf_init(&x->out, EXCHANGE_ANSWER_MAX);
+    }
+    buf_reset(&x->body);
+    buf_reset(&x->out);
+    list_push_back(&h->free, &x->link);
+    h->free_count++;
+}
+
+/* --- The core ------------------------------------------------------------- */
+
+void exchange_ask(struct exchange *x, enum service_op op)
+{
+    x->request.op = op;
+    x->asked = true;
+}
+
+/* The core answered, the request is ours again. */
+static void answer(struct exchange *x)
+{
+    const struct service_request *r = &x->request;
+    enum err_class class = err_class(r->err);
+
+    if (class == ERR_CLASS_OK || class == ERR_CLASS_CALLER) {
+        x->has_revision = r->op == SERVICE_READ || r->op == SERVICE_WRITE;
+        x->revision = r->revision;
+        route_get(x->route)->answer(x);
+    } else if (r->err == ERR_OUTCOME_UNKNOWN) {
+        exchange_refuse(x, r->err,
+                        "the write was proposed and its outcome is not known: it may still be "
+                        "applied; read the name to find out");
+    } else {
+        exchange_refuse(x, r->err, NULL);
+    }
+    drop_answer(x);
+}
+
+static void resume(struct exchange *x)
+{
+    x->state = EXCHANGE_READY;
+    x->host->resumed = true;
+    MHD_resume_connection(x->connection);
+}
+
+void exchange_collect(struct exchange_host *h)
+{
+    struct list answered;
+    struct list *link;
+
+    list_init(&answered);
+    service_collect(h->port, &answered);
+    while ((link = list_pop_front(&answered)) != NULL) {
+        struct exchange *x = LIST_ENTRY(link, struct service_request, link)->owner;
+
+        CHECK(x->in_core);
+        x->in_core = false;
+        h->in_core--;
+        if (x->abandoned) {
+            release(x);
+            continue;
+        }
+        CHECK(x->state == EXCHANGE_WAIT);
+        list_remove(&x->link);
+        answer(x);
+        resume(x);
+    }
+}
+
+/* Answers the client although the core has not. The request stays the core's. */
+static void abandon(struct exchange *x)
+{
+    list_remove(&x->link);
+    x->abandoned = true;
+    if (route_get(x->route)->kind == ROUTE_WRITE) {
+        exchange_refuse(x, ERR_OUTCOME_UNKNOWN,
+                        "the replica did not answer in time: the write may still be applied; "
+                        "read the name to find out");
+    } else {
+        exchange_refuse(x, ERR_OVERLOADED, "the replica did not answer in time");
+    }
+    resume(x);
+}
+
+void exchange_expire(struct exchange_host *h, bool all)
+{
+    while (!list_empty(&h->waiting)) {
+        struct exchange *x = LIST_ENTRY(h->waiting.next, struct exchange, link);
+
+        if (!all && x->expires_ms > h->conns.now_ms) {
+            return;
+        }
+        abandon(x);
+    }
+}
+
+/* --- The answer ----------------------------------------------------------- */
+
+static enum MHD_Result send_answer(struct exchange *x)
+{
+    struct exchange_host *h = x->host;
+    enum MHD_Result queued = exchange_answer_queue(x);
+
+    if (queued == MHD_YES) {
+        metrics_count(&h->metrics, x->route, x->status, now_ns() - x->complete_ns);
+        conn_enter(&h->conns, x->conn, CONN_SENDING);
+        x->state = EXCHANGE_SENT;
+    }
+    return queued;
+}
+
+/* --- The request ---------------------------------------------------------- */
+
+/* libmicrohttpd 0.9 takes the query apart after this callback, at some 70
+ * bytes of the connection's memory for each parameter; when that runs out it
+ * queues an answer and then forgets that it did, and the connection hangs. We
+ * read the query ourselves: end it at its '?', in the buffer that
+ * libmicrohttpd itself is about to write to. */
+static void hide_query(const char *uri)
+{
+#if MHD_VERSION < 0x01000000
+    char *question = strchr(uri, '?');
+
+    if (question != NULL && question[1] != '\0') {
+        question[1] = '\0';
+    }
+#else
+    (void)uri;
+#endif
+}
+
+void *exchange_on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
+{
+    struct exchange_host *h = cls;
+    struct exchange *x = take(h);
+
+    x->connection = connection;
+    x->conn = conn_of(connection);
+    h->live++;
+    CHECK(x->conn->exchange == NULL);
+    x->conn->exchange = x;
+    conn_enter(&h->conns, x->conn, CONN_REQUEST);
+    if (uri != NULL) {
+        x->uri_len = strlen(uri);
+        x->uri_end = uri + x->uri_len;
+        if (x->uri_len <= EXCHANGE_LINE_MAX) {
+            memcpy(x->uri, uri, x->uri_len + 1);
+        }
+        hide_query(uri);
+    }
+    return x;
+}
+
+static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                 const char *value)
+{
+    (void)kind;
+    head_add(cls, name, value != NULL ? value : "");
+    return MHD_YES;
+}
+
+/* Line and headers within their limits? */
+static enum err check_sizes(struct exchange *x, const char *method, const char *version)
+{
+    size_t line_bytes = strlen(method) + 1 + x->uri_len + 1 + strlen(version);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+
+    if (line_bytes > EXCHANGE_LINE_MAX) {
+        return ERR_URI_TOO_LONG;
+    }
+    if (info != NULL && info->header_size > line_bytes + EXCHANGE_HEADERS_MAX) {
+        return ERR_HEADERS_TOO_LARGE;
+    }
+    return ERR_OK;
+}
+
+/* libmicrohttpd 0.9 hands the target on as a string that ends at the first NUL
+ * the client sent; another name would be acted on. The version follows the
+ * target's true end by one byte. */
+static bool has_nul(const struct exchange *x, const char *version)
+{
+#if MHD_VERSION < 0x01000000
+    return x->uri_end == NULL || (version[0] != '\0' && version != x->uri_end + 1);
+#else
+    (void)version;
+    return x->uri_end == NULL;
+#endif
+}
+
+/* The name, from the path's tail or the query. */
+static void find_name(struct exchange *x, const struct route_match *m)
+{
+    if (m->tail != NULL) {
+        if (!uri_decode_path(m->tail, m->tail_len, &x->name_len) ||
+            !command_name_valid(m->tail, x->name_len)) {
+            exchange_refuse(x, ERR_BAD_NAME,
+                            "the path behind /api/registry/ is not 1 to 1024 bytes of "
+                            "percent-encoded UTF-8 without NUL");
+            return;
+        }
+        x->name = m->tail;
+    } else if (x->query.seen & QUERY_NAME) {
+        x->name = x->query.name;
+        x->name_len = x->query.name_len;
+    }
+}
+
+/* Finds the route and reads path and query; refuses what does not fit. */
+static void parse_target(struct exchange *x, const char *method)
+{
+    struct uri uri;
+    struct route_match m;
+    const char *why = NULL;
+    enum err err;
+
+    if (!uri_split(x->uri, x->uri_len, &uri)) {
+        exchange_refuse(x, ERR_BAD_REQUEST, "the request target is malformed");
+        return;
+    }
+    err = route_find(&uri, method, &m);
+    x->route = m.id;
+    x->allow = err == ERR_METHOD_NOT_ALLOWED || m.options ? m.allow : NULL;
+    if (err != ERR_OK) {
+        exchange_refuse(x, err, NULL);
+        return;
+    }
+    if (m.options) {
+        exchange_reply(x, MHD_HTTP_NO_CONTENT, NULL);
+        return;
+    }
+    err = query_read(&uri, route_get(x->route)->params, &x->query, &why);
+    if (err != ERR_OK) {
+        exchange_refuse(x, err, why);
+        return;
+    }
+    find_name(x, &m);
+}
+
+/* The first call: everything but the body is there. */
+static enum MHD_Result begin(struct exchange *x, const char *method, const char *version)
+{
+    struct head *head = &x->head;
+    enum err err;
+
+    MHD_get_connection_values(x->connection, MHD_HEADER_KIND, on_header, head);
+    head_end(head);
+    err = check_sizes(x, method, version);
+    if (head->err != ERR_OK) {
+        exchange_refuse(x, head->err, head->detail);
+    } else if (err != ERR_OK) {
+        exchange_refuse(x, err, NULL);
+    } else if (has_nul(x, version)) {
+        exchange_refuse(x, ERR_BAD_REQUEST, "the request target is malformed");
+        head->broken = true;
+    } else if (head->has_length && head->content_length > EXCHANGE_BODY_MAX) {
+        exchange_refuse(x, ERR_BODY_TOO_LARGE, NULL);
+        head->broken = true;
+    } else {
+        parse_target(x, method);
+    }
+    x->state = EXCHANGE_BODY;
+    if (head->broken || (x->status != 0 && head->expects_continue)) {
+        x->complete_ns = now_ns();
+        return send_answer(x);
+    }
+    return MHD_YES;
+}
+
+/* A piece of the body. */
+static enum MHD_Result receive(struct exchange *x, const char *bytes, size_t n)
+{
+    x->body_bytes += n;
+    if (x->body_bytes > BODY_DRAINED_MAX) {
+        return MHD_NO;
+    }
+    if (x->status == 0 && route_get(x->route)->kind == ROUTE_WRITE) {
+        buf_put(&x->body, bytes, n);
+    }
+    return MHD_YES;
+}
+
+/* Suspends the connection and submits (invariant 2). */
+static enum MHD_Result ask_core(struct exchange *x)
+{
+    struct exchange_host *h = x->host;
+
+    x->request.timeout_ms = h->config->request_timeout_ms;
+    x->request.owner = x;
+    x->state = EXCHANGE_WAIT;
+    x->expires_ms = h->conns.now_ms + h->config->request_timeout_ms + CORE_SLACK_MS;
+    x->in_core = true;
+    h->in_core++;
+    list_push_back(&h->waiting, &x->link);
+    MHD_suspend_connection(x->connection);
+    service_submit(h->port, &x->request);
+    h->unflushed = true;
+    return MHD_YES;
+}
+
+/* The last call: the request is complete. */
+static enum MHD_Result dispatch(struct exchange *x)
+{
+    struct exchange_host *h = x->host;
+    const struct route *route = route_get(x->route);
+
+    x->complete_ns = now_ns();
+    conn_enter(&h->conns, x->conn, CONN_BUSY);
+    if (x->status == 0 && x->body_bytes > EXCHANGE_BODY_MAX) {
+        exchange_refuse(x, ERR_BODY_TOO_LARGE, NULL);
+    }
+    if (x->status == 0 && x->body.len > 0 && !route->has_body) {
+        exchange_refuse(x, ERR_BAD_REQUEST,
+                        "this request takes no body: its parameters go into the query");
+    }
+    if (x->status == 0) {
+        route->handle(x);
+    }
+    if (x->status == 0) {
+        CHECK(x->asked);
+        if (h->draining) {
+            exchange_refuse(x, ERR_SHUTTING_DOWN, NULL);
+        } else if (h->in_core >= h->in_core_max) {
+            exchange_refuse(x, ERR_OVERLOADED, NULL);
+        } else {
+            return ask_core(x);
+        }
+    }
+    return send_answer(x);
+}
+
+enum MHD_Result exchange_on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                    const char *method, const char *version, const char *upload,
+                                    size_t *upload_bytes, void **context)
+{
+    struct exchange *x = *context;
+    size_t n = *upload_bytes;
+
+    (void)cls;
+    (void)connection;
+    (void)url;
+    switch (x->state) {
+    case EXCHANGE_NEW:
+        return begin(x, method, version);
+    case EXCHANGE_BODY:
+        if (n == 0) {
+            return dispatch(x);
+        }
+        *upload_bytes = 0;
+        return receive(x, upload, n);
+    case EXCHANGE_READY:
+        return send_answer(x);
+    case EXCHANGE_WAIT:
+    case EXCHANGE_SENT:
+        break;
+    }
+    CHECK(false);
+    return MHD_NO;
+}
+
+/* libmicrohttpd is done with it. */
+static void complete(struct exchange *x)
+{
+    struct exchange_host *h = x->host;
+
+    CHECK(x->state != EXCHANGE_WAIT);
+    if (x->state != EXCHANGE_SENT) {
+        metrics_add(&h->metrics.aborted, 1);
+    }
+    conn_enter(&h->conns, x->conn, CONN_IDLE);
+    x->conn->exchange = NULL;
+    x->connection = NULL;
+    h->live--;
+    release(x);
+}
+
+void exchange_on_completed(void *cls, struct MHD_Connection *connection, void **context,
+                           enum MHD_RequestTerminationCode code)
+{
+    struct exchange *x = *context;
+
+    (void)cls;
+    (void)connection;
+    (void)code;
+    if (x != NULL) {
+        *context = NULL;
+        complete(x);
+    }
+}

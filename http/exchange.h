@@ -1,0 +1,174 @@
+/*
+ * exchange.h - the life of one HTTP request and its answer.
+ *
+ *     NEW --first call--> BODY --last call--> SENT --completed--> free list
+ *      |                   |                   ^ ^
+ *      |                   +--> WAIT --> READY-+ |
+ *      +-----------------------------------------+
+ *
+ *   NEW   exchange_on_uri: the request line came in
+ *   BODY  begin: headers checked, route found; the body is to come. A message
+ *         whose framing is in doubt, or whose body is not wanted, goes from
+ *         NEW to SENT
+ *   WAIT  ask_core: suspended, the service request belongs to the core
+ *   READY exchange_collect or abandon: resumed, the answer is there
+ *   SENT  send_answer: queued to libmicrohttpd, which borrows `out`
+ *
+ * Invariants
+ *   1. libmicrohttpd is never given an answer in the first call except where
+ *      the connection has to close anyway: it closes then.
+ *   2. A connection is suspended before its request is submitted, and
+ *      resuming it is the last thing done to it by whoever answered.
+ *   3. An exchange goes back to the free list when both libmicrohttpd and the
+ *      core are done with it. One that the core owes an answer too long is
+ *      abandoned: its client is answered, its memory waits for the core.
+ *   4. At most in_core_max exchanges are in the core.
+ *
+ * Threads: everything on the HTTP thread that owns the host. Memory: about
+ * 10 KiB for an exchange, of which a short request touches 2; the body up to
+ * EXCHANGE_BODY_MAX more.
+ */
+#ifndef CALLSIGN_HTTP_EXCHANGE_H
+#define CALLSIGN_HTTP_EXCHANGE_H
+
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "http/conn.h"
+#include "http/decimal.h"
+#include "http/head.h"
+#include "http/metrics.h"
+#include "http/query.h"
+#include "http/route.h"
+#include "service.h"
+
+struct http_config;
+
+enum {
+    EXCHANGE_LINE_MAX = 8 * 1024,     /* bytes of a request line */
+    EXCHANGE_HEADERS_MAX = 32 * 1024, /* bytes of the headers without it */
+    EXCHANGE_BODY_MAX = 64 * 1024,    /* bytes of a body */
+    EXCHANGE_ANSWER_MAX = 256 * 1024, /* bytes of an answer */
+};
+
+/* Headers above are refused by us; libmicrohttpd's memory for a connection
+ * holds line and headers, their index and the answer's headers. */
+enum { EXCHANGE_CONNECTION_BYTES = 48 * 1024 };
+
+/* What all exchanges of one HTTP thread share. */
+struct exchange_host {
+    struct service *service;
+    struct service_port *port;
+    const struct http_config *config;
+    char served_by[DECIMAL_MAX]; /* replica id */
+    uint64_t started_ms;
+    struct metrics_http metrics;
+    const struct metrics_http *const *all_metrics; /* of all threads */
+    unsigned threads;
+    struct conn_table conns;
+
+    bool draining;    /* requests that need the core are refused */
+    bool unflushed;   /* something was submitted: call service_flush() */
+    bool resumed;     /* a connection was resumed: call MHD_run() */
+    unsigned live;    /* exchanges libmicrohttpd knows */
+    unsigned in_core; /* exchanges the core knows */
+    unsigned in_core_max;
+    struct list waiting; /* in WAIT, the longest first */
+    struct list free;    /* kept for reuse */
+    unsigned free_count;
+};
+
+enum exchange_state {
+    EXCHANGE_NEW,
+    EXCHANGE_BODY,
+    EXCHANGE_WAIT,
+    EXCHANGE_READY,
+    EXCHANGE_SENT,
+};
+
+struct exchange {
+    struct list link; /* waiting or free */
+    struct buf body;
+    struct buf out; /* the answer's body */
+
+    /* Everything from here to `uri` is cleared for each request. */
+    struct exchange_host *host;
+    struct MHD_Connection *connection; /* NULL once libmicrohttpd is done */
+    struct conn *conn;
+    enum exchange_state state;
+    bool in_core;
+    bool asked;           /* the handler called exchange_ask() */
+    bool abandoned;       /* answered without waiting for the core any longer */
+    uint64_t body_bytes;  /* received, kept or not */
+    uint64_t complete_ns; /* the last byte came in */
+    uint64_t expires_ms;  /* WAIT: when it is abandoned */
+
+    /* The request. */
+    enum route_id route;
+    struct head head;
+    struct query query;
+    const char *name; /* from the path or the query; NULL when it had none */
+    size_t name_len;
+    const char *uri_end; /* where libmicrohttpd's copy of the target ended */
+    size_t uri_len;
+    struct service_request request;
+
+    /* The answer; status 0: none yet. */
+    int status;
+    const char *content_type;
+    const char *allow;  /* Allow */
+    bool has_revision;  /* Callsign-Revision */
+    bool has_etag;      /* ETag */
+    bool has_staleness; /* Callsign-Staleness-Ms */
+    bool no_cache;      /* Cache-Control: no-cache */
+    uint64_t revision;
+    uint64_t etag;
+    uint64_t staleness_ms;
+
+    char name_buffer[COMMAND_NAME_MAX]; /* a name out of a JSON body */
+    char uri[EXCHANGE_LINE_MAX + 1];    /* the raw target, decoded in place */
+};
+
+/* --- For the handlers (api.h) ------------------------------------------ */
+
+/* The body of the answer is in x->out. */
+void exchange_reply(struct exchange *x, int status, const char *content_type);
+
+/* Answers with a problem; detail may be NULL (the text of err.def), and is
+ * copied. Adds what the error asks for: Retry-After, leader. */
+void exchange_refuse(struct exchange *x, enum err err, const char *detail);
+
+/* The same with the entry that stands in the way. */
+void exchange_refuse_entry(struct exchange *x, enum err err, const struct entry *current);
+
+/* x->request is filled in but for its timeout and owner: ask the core once the
+ * handler returns. */
+void exchange_ask(struct exchange *x, enum service_op op);
+
+/* --- For the thread (server_thread.c) ----------------------------------- */
+
+void exchange_host_init(struct exchange_host *h, struct service *service,
+                        const struct http_config *config);
+/* No exchange is live or in the core. */
+void exchange_host_fini(struct exchange_host *h);
+
+/* libmicrohttpd's callbacks; cls is the host. */
+void *exchange_on_uri(void *cls, const char *uri, struct MHD_Connection *connection);
+enum MHD_Result exchange_on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                    const char *method, const char *version, const char *upload,
+                                    size_t *upload_bytes, void **context);
+void exchange_on_completed(void *cls, struct MHD_Connection *connection, void **context,
+                           enum MHD_RequestTerminationCode code);
+
+/* Takes what the core answered and resumes the connections. */
+void exchange_collect(struct exchange_host *h);
+
+/* Answers those whose time is over at conns.now_ms; with `all`, all that wait. */
+void exchange_expire(struct exchange_host *h, bool all);
+
+#endif

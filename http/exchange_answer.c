@@ -1,0 +1,102 @@
+#include "http/exchange_answer.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "http/exchange.h"
+#include "http/problem.h"
+
+void exchange_reply(struct exchange *x, int status, const char *content_type)
+{
+    CHECK(x->status == 0);
+    x->status = status;
+    x->content_type = content_type;
+}
+
+static void refuse(struct exchange *x, const struct problem *p)
+{
+    buf_reset(&x->out);
+    problem_put(&x->out, p);
+    exchange_reply(x, err_http_status(p->err), PROBLEM_CONTENT_TYPE);
+}
+
+void exchange_refuse(struct exchange *x, enum err err, const char *detail)
+{
+    struct problem p = {.err = err, .detail = detail};
+
+    /* While the request is the core's its fields are not ours to read. */
+    if (err == ERR_NO_LEADER || err == ERR_OVERLOADED || err == ERR_NOT_CAUGHT_UP ||
+        err == ERR_OUTCOME_UNKNOWN) {
+        p.leader_id = x->in_core ? 0 : x->request.leader_id;
+    }
+    refuse(x, &p);
+}
+
+void exchange_refuse_entry(struct exchange *x, enum err err, const struct entry *current)
+{
+    struct problem p = {.err = err, .current = current};
+
+    refuse(x, &p);
+}
+
+static void add(struct MHD_Response *r, const char *name, const char *value)
+{
+    CHECK(MHD_add_response_header(r, name, value) == MHD_YES);
+}
+
+static void add_number(struct MHD_Response *r, const char *name, uint64_t value)
+{
+    char digits[DECIMAL_MAX];
+
+    decimal_format(value, digits);
+    add(r, name, digits);
+}
+
+static void add_headers(struct exchange *x, struct MHD_Response *r)
+{
+    char etag[DECIMAL_MAX + 2];
+
+    if (x->content_type != NULL) {
+        add(r, "Content-Type", x->content_type);
+    }
+    add(r, "Callsign-Served-By", x->host->served_by);
+    if (x->has_revision) {
+        add_number(r, "Callsign-Revision", x->revision);
+    }
+    if (x->has_etag) {
+        size_t len = decimal_format(x->etag, etag + 1);
+
+        etag[0] = '"';
+        memcpy(etag + 1 + len, "\"", 2);
+        add(r, "ETag", etag);
+    }
+    if (x->has_staleness) {
+        add_number(r, "Callsign-Staleness-Ms", x->staleness_ms);
+    }
+    if (x->no_cache) {
+        add(r, "Cache-Control", "no-cache");
+    }
+    if (x->allow != NULL) {
+        add(r, "Allow", x->allow);
+    }
+    if (x->status == MHD_HTTP_SERVICE_UNAVAILABLE) {
+        add(r, "Retry-After", "1");
+    }
+    if (x->host->draining) {
+        add(r, "Connection", "close");
+    }
+}
+
+enum MHD_Result exchange_answer_queue(struct exchange *x)
+{
+    struct MHD_Response *r;
+    enum MHD_Result queued;
+
+    CHECK(x->status != 0 && !x->out.overflow);
+    r = MHD_create_response_from_buffer(x->out.len, x->out.data, MHD_RESPMEM_PERSISTENT);
+    CHECK(r != NULL);
+    add_headers(x, r);
+    queued = MHD_queue_response(x->connection, (unsigned)x->status, r);
+    MHD_destroy_response(r);
+    return queued;
+}

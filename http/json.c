@@ -1,0 +1,570 @@
+#include "http/json.h"
+
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/utf8.h"
+#include "http/decimal.h"
+
+enum token_type { TOKEN_OBJECT, TOKEN_ARRAY, TOKEN_STRING, TOKEN_NUMBER, TOKEN_WORD };
+
+/* A value the scanner went over. */
+struct token {
+    enum token_type type;
+    const char *start; /* of a string: behind its quote */
+    size_t len;        /* of a string: without quotes */
+    bool escaped;
+};
+
+struct scan {
+    const char *at;
+    const char *end;
+    unsigned depth;
+    const char *why; /* the first fault, or NULL */
+};
+
+/* Where the members of the outermost object go. */
+struct sink {
+    const struct json_schema *schema;
+    char *values;
+    struct json_result *result;
+    enum err err;
+};
+
+static bool scan_value(struct scan *s, struct token *ret_token);
+
+static bool fail(struct scan *s, const char *why)
+{
+    s->why = why;
+    return false;
+}
+
+static void skip_space(struct scan *s)
+{
+    while (s->at < s->end &&
+           (*s->at == ' ' || *s->at == '\n' || *s->at == '\r' || *s->at == '\t')) {
+        s->at++;
+    }
+}
+
+static bool next_is(struct scan *s, char c)
+{
+    if (s->at < s->end && *s->at == c) {
+        s->at++;
+        return true;
+    }
+    return false;
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+    if (c >= 'A' && c <= 'F') {
+        return c - 'A' + 10;
+    }
+    return -1;
+}
+
+/* The four digits of a \u escape, or -1. */
+static int hex_unit(const char *at, const char *end)
+{
+    int unit = 0;
+
+    if (end - at < 4) {
+        return -1;
+    }
+    for (int i = 0; i < 4; i++) {
+        int digit = hex_value(at[i]);
+
+        if (digit < 0) {
+            return -1;
+        }
+        unit = unit * 16 + digit;
+    }
+    return unit;
+}
+
+/* At the u of a \u escape, of which a pair of surrogates counts as one. */
+static bool scan_unicode(struct scan *s)
+{
+    int unit = hex_unit(s->at + 1, s->end);
+    int low;
+
+    if (unit < 0) {
+        return fail(s, "\\u takes four hexadecimal digits");
+    }
+    s->at += 5;
+    if (unit < 0xd800 || unit > 0xdfff) {
+        return true;
+    }
+    if (unit >= 0xdc00 || s->end - s->at < 6 || s->at[0] != '\\' || s->at[1] != 'u') {
+        return fail(s, "half a surrogate pair");
+    }
+    low = hex_unit(s->at + 2, s->end);
+    if (low < 0xdc00 || low > 0xdfff) {
+        return fail(s, "half a surrogate pair");
+    }
+    s->at += 6;
+    return true;
+}
+
+/* Behind the opening quote; goes behind the closing one. */
+static bool scan_string(struct scan *s, struct token *ret_token)
+{
+    ret_token->type = TOKEN_STRING;
+    ret_token->start = s->at;
+    ret_token->escaped = false;
+    while (s->at < s->end) {
+        unsigned char c = (unsigned char)*s->at;
+
+        if (c == '"') {
+            ret_token->len = (size_t)(s->at - ret_token->start);
+            s->at++;
+            return true;
+        }
+        if (c < 0x20) {
+            return fail(s, "a control character in a string");
+        }
+        s->at++;
+        if (c != '\\') {
+            continue;
+        }
+        ret_token->escaped = true;
+        if (s->at < s->end && *s->at == 'u') {
+            if (!scan_unicode(s)) {
+                return false;
+            }
+        } else if (s->at < s->end && *s->at != '\0' && strchr("\"\\/bfnrt", *s->at) != NULL) {
+            s->at++;
+        } else {
+            return fail(s, "an unknown escape in a string");
+        }
+    }
+    return fail(s, "a string without an end");
+}
+
+static bool scan_digits(struct scan *s)
+{
+    const char *start = s->at;
+
+    while (s->at < s->end && *s->at >= '0' && *s->at <= '9') {
+        s->at++;
+    }
+    return s->at > start;
+}
+
+static bool scan_number(struct scan *s, struct token *ret_token)
+{
+    ret_token->type = TOKEN_NUMBER;
+    ret_token->start = s->at;
+    next_is(s, '-');
+    if (!next_is(s, '0') && !scan_digits(s)) {
+        return fail(s, "not a JSON value");
+    }
+    if (next_is(s, '.') && !scan_digits(s)) {
+        return fail(s, "a number without digits behind its point");
+    }
+    if (next_is(s, 'e') || next_is(s, 'E')) {
+        if (!next_is(s, '+')) {
+            next_is(s, '-');
+        }
+        if (!scan_digits(s)) {
+            return fail(s, "a number without an exponent behind its e");
+        }
+    }
+    ret_token->len = (size_t)(s->at - ret_token->start);
+    return true;
+}
+
+static bool scan_word(struct scan *s, const char *word, struct token *ret_token)
+{
+    size_t len = strlen(word);
+
+    if ((size_t)(s->end - s->at) < len || memcmp(s->at, word, len) != 0) {
+        return fail(s, "not a JSON value");
+    }
+    ret_token->type = TOKEN_WORD;
+    ret_token->start = s->at;
+    ret_token->len = len;
+    s->at += len;
+    return true;
+}
+
+static bool enter(struct scan *s)
+{
+    s->depth++;
+    return s->depth <= JSON_DEPTH_MAX || fail(s, "more than 8 levels");
+}
+
+/* Behind the opening bracket. */
+static bool scan_array(struct scan *s, struct token *ret_token)
+{
+    struct token item;
+
+    ret_token->type = TOKEN_ARRAY;
+    if (!enter(s)) {
+        return false;
+    }
+    skip_space(s);
+    if (!next_is(s, ']')) {
+        do {
+            if (!scan_value(s, &item)) {
+                return false;
+            }
+            skip_space(s);
+        } while (next_is(s, ','));
+        if (!next_is(s, ']')) {
+            return fail(s, "expected , or ] in an array");
+        }
+    }
+    s->depth--;
+    return true;
+}
+
+/* One character of the unescaped string in UTF-8, into `to` (4 bytes); *at
+ * goes on behind it. The string was scanned before: it is well-formed. */
+static size_t decode_escape(const char **at, const char *end, char *to)
+{
+    static const char letters[] = "\"\\/bfnrt";
+    static const char meanings[] = "\"\\/\b\f\n\r\t";
+    uint32_t c;
+
+    if ((*at)[1] != 'u') {
+        to[0] = meanings[strchr(letters, (*at)[1]) - letters];
+        *at += 2;
+        return 1;
+    }
+    c = (uint32_t)hex_unit(*at + 2, end);
+    *at += 6;
+    if (c >= 0xd800 && c <= 0xdfff) {
+        c = 0x10000 + ((c - 0xd800) << 10) + ((uint32_t)hex_unit(*at + 2, end) - 0xdc00);
+        *at += 6;
+    }
+    if (c < 0x80) {
+        to[0] = (char)c;
+        return 1;
+    }
+    if (c < 0x800) {
+        to[0] = (char)(0xc0 | c >> 6);
+        to[1] = (char)(0x80 | (c & 0x3f));
+        return 2;
+    }
+    if (c < 0x10000) {
+        to[0] = (char)(0xe0 | c >> 12);
+        to[1] = (char)(0x80 | (c >> 6 & 0x3f));
+        to[2] = (char)(0x80 | (c & 0x3f));
+        return 3;
+    }
+    to[0] = (char)(0xf0 | c >> 18);
+    to[1] = (char)(0x80 | (c >> 12 & 0x3f));
+    to[2] = (char)(0x80 | (c >> 6 & 0x3f));
+    to[3] = (char)(0x80 | (c & 0x3f));
+    return 4;
+}
+
+bool json_text_copy(const struct json_text *text, char *to, size_t to_bytes, size_t *ret_len)
+{
+    const char *at = text->raw;
+    const char *end = text->raw + text->raw_len;
+    size_t len = 0;
+
+    if (!text->escaped) {
+        if (text->raw_len > to_bytes) {
+            return false;
+        }
+        memmove(to, text->raw, text->raw_len);
+        *ret_len = text->raw_len;
+        return true;
+    }
+    while (at < end) {
+        char bytes[4];
+        size_t n = 1;
+
+        if (*at == '\\') {
+            n = decode_escape(&at, end, bytes);
+        } else {
+            bytes[0] = *at++;
+        }
+        if (n > to_bytes - len) {
+            return false;
+        }
+        memcpy(to + len, bytes, n);
+        len += n;
+    }
+    *ret_len = len;
+    return true;
+}
+
+/* Goes through the bytes that a string means. */
+struct reader {
+    const char *at;
+    const char *end;
+    char bytes[4];
+    size_t used;
+    size_t count;
+};
+
+/* -1 at the end. */
+static int next_byte(struct reader *r)
+{
+    if (r->used == r->count) {
+        if (r->at == r->end) {
+            return -1;
+        }
+        r->used = 0;
+        r->count = 1;
+        if (*r->at == '\\') {
+            r->count = decode_escape(&r->at, r->end, r->bytes);
+        } else {
+            r->bytes[0] = *r->at++;
+        }
+    }
+    return (unsigned char)r->bytes[r->used++];
+}
+
+/* Whether two strings mean the same characters. */
+static bool text_equal(const struct json_text *a, const struct json_text *b)
+{
+    struct reader a_reader = {.at = a->raw, .end = a->raw + a->raw_len};
+    struct reader b_reader = {.at = b->raw, .end = b->raw + b->raw_len};
+    int byte;
+
+    if (!a->escaped && !b->escaped) {
+        return a->raw_len == b->raw_len && memcmp(a->raw, b->raw, a->raw_len) == 0;
+    }
+    do {
+        byte = next_byte(&a_reader);
+        if (byte != next_byte(&b_reader)) {
+            return false;
+        }
+    } while (byte >= 0);
+    return true;
+}
+
+static bool read_id(const struct token *token, uint64_t *ret_id)
+{
+    struct json_text text = {token->start, token->len, token->escaped};
+    char digits[DECIMAL_MAX];
+    size_t len;
+
+    if (token->type == TOKEN_NUMBER) {
+        return decimal_parse(token->start, token->len, ret_id);
+    }
+    return token->type == TOKEN_STRING && json_text_copy(&text, digits, sizeof(digits), &len) &&
+           decimal_parse(digits, len, ret_id);
+}
+
+/* Puts a member's value where the schema wants it. */
+static bool keep(struct scan *s, struct sink *sink, const struct json_text *key,
+                 const struct token *token)
+{
+    for (unsigned i = 0; i < sink->schema->count; i++) {
+        const struct json_member *m = &sink->schema->members[i];
+        struct json_text wanted = {m->key, strlen(m->key), false};
+
+        if (!text_equal(key, &wanted)) {
+            continue;
+        }
+        sink->result->key = m->key;
+        if (m->kind == JSON_ID) {
+            uint64_t id;
+
+            if (!read_id(token, &id)) {
+                sink->err = ERR_BAD_ID;
+                return fail(s, "not an integer from 0 to 18446744073709551615");
+            }
+            memcpy(sink->values + m->offset, &id, sizeof(id));
+        } else {
+            struct json_text text = {token->start, token->len, token->escaped};
+
+            if (token->type != TOKEN_STRING) {
+                return fail(s, "not a string");
+            }
+            memcpy(sink->values + m->offset, &text, sizeof(text));
+        }
+        sink->result->key = NULL;
+        sink->result->seen |= (uint32_t)1 << i;
+        return true;
+    }
+    return true;
+}
+
+/* One `"key": value`; `keys` are those the object had before. */
+static bool scan_member(struct scan *s, struct sink *sink, struct json_text *keys, unsigned count)
+{
+    struct json_text *key = &keys[count];
+    struct token token;
+
+    skip_space(s);
+    if (!next_is(s, '"')) {
+        return fail(s, "expected a member's name in quotes");
+    }
+    if (!scan_string(s, &token)) {
+        return false;
+    }
+    *key = (struct json_text){token.start, token.len, token.escaped};
+    for (unsigned i = 0; i < count; i++) {
+        if (text_equal(&keys[i], key)) {
+            return fail(s, "a member appears twice");
+        }
+    }
+    skip_space(s);
+    if (!next_is(s, ':')) {
+        return fail(s, "expected : behind a member's name");
+    }
+    return scan_value(s, &token) && (sink == NULL || keep(s, sink, key, &token));
+}
+
+/* Behind the opening brace. */
+static bool scan_object(struct scan *s, struct sink *sink, struct token *ret_token)
+{
+    struct json_text keys[JSON_MEMBERS_MAX];
+    unsigned count = 0;
+
+    ret_token->type = TOKEN_OBJECT;
+    if (!enter(s)) {
+        return false;
+    }
+    skip_space(s);
+    if (!next_is(s, '}')) {
+        do {
+            if (count == JSON_MEMBERS_MAX) {
+                return fail(s, "more than 64 members in one object");
+            }
+            if (!scan_member(s, sink, keys, count)) {
+                return false;
+            }
+            count++;
+            skip_space(s);
+        } while (next_is(s, ','));
+        if (!next_is(s, '}')) {
+            return fail(s, "expected , or } in an object");
+        }
+    }
+    s->depth--;
+    return true;
+}
+
+static bool scan_value(struct scan *s, struct token *ret_token)
+{
+    ret_token->start = NULL;
+    ret_token->len = 0;
+    ret_token->escaped = false;
+    skip_space(s);
+    if (s->at == s->end) {
+        return fail(s, "the text ends too early");
+    }
+    switch (*s->at) {
+    case '{':
+        s->at++;
+        return scan_object(s, NULL, ret_token);
+    case '[':
+        s->at++;
+        return scan_array(s, ret_token);
+    case '"':
+        s->at++;
+        return scan_string(s, ret_token);
+    case 't':
+        return scan_word(s, "true", ret_token);
+    case 'f':
+        return scan_word(s, "false", ret_token);
+    case 'n':
+        return scan_word(s, "null", ret_token);
+    default:
+        return scan_number(s, ret_token);
+    }
+}
+
+static bool at_end(struct scan *s)
+{
+    skip_space(s);
+    return s->at == s->end || fail(s, "text behind the value");
+}
+
+static enum err begin(struct scan *s, const char *text, size_t len, struct json_result *ret_result)
+{
+    *s = (struct scan){.at = text, .end = text + len};
+    *ret_result = (struct json_result){0};
+    if (!utf8_valid(text, len)) {
+        ret_result->why = "not well-formed UTF-8";
+        return ERR_BAD_JSON;
+    }
+    return ERR_OK;
+}
+
+enum err json_check(const char *text, size_t len, struct json_result *ret_result)
+{
+    struct scan s;
+    struct token token;
+    enum err err = begin(&s, text, len, ret_result);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (!scan_value(&s, &token) || !at_end(&s)) {
+        ret_result->why = s.why;
+        ret_result->at = (size_t)(s.at - text);
+        return ERR_BAD_JSON;
+    }
+    return ERR_OK;
+}
+
+enum err json_read(const char *text, size_t len, const struct json_schema *schema, void *values,
+                   struct json_result *ret_result)
+{
+    struct sink sink = {schema, values, ret_result, ERR_BAD_JSON};
+    struct scan s;
+    struct token token;
+    enum err err = begin(&s, text, len, ret_result);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    skip_space(&s);
+    if (!next_is(&s, '{')) {
+        fail(&s, "not a JSON object");
+    } else if (scan_object(&s, &sink, &token) && at_end(&s)) {
+        return ERR_OK;
+    }
+    ret_result->why = s.why;
+    ret_result->at = (size_t)(s.at - text);
+    return sink.err;
+}
+
+void json_put_text(struct buf *out, const char *text, size_t len)
+{
+    static const char hex[] = "0123456789abcdef";
+    size_t done = 0;
+
+    buf_put_char(out, '"');
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        if (c >= 0x20 && c != '"' && c != '\\') {
+            continue;
+        }
+        buf_put(out, text + done, i - done);
+        done = i + 1;
+        if (c >= 0x20) {
+            char escape[2] = {'\\', (char)c};
+
+            buf_put(out, escape, sizeof(escape));
+        } else {
+            char escape[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+
+            buf_put(out, escape, sizeof(escape));
+        }
+    }
+    buf_put(out, text + done, len - done);
+    buf_put_char(out, '"');
+}
+
+void json_put_string(struct buf *out, const char *text)
+{
+    json_put_text(out, text, strlen(text));
+}

@@ -1,0 +1,226 @@
+#include "http/metrics.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "service.h"
+
+/* Upper bounds in ns and as the label has them, in seconds. */
+static const struct {
+    uint64_t ns;
+    const char *label;
+} bounds[METRICS_BUCKETS] = {
+    {50000, "0.00005"}, {100000, "0.0001"}, {200000, "0.0002"},  {500000, "0.0005"},
+    {1000000, "0.001"}, {2000000, "0.002"}, {5000000, "0.005"},  {10000000, "0.01"},
+    {20000000, "0.02"}, {50000000, "0.05"}, {100000000, "0.1"},  {200000000, "0.2"},
+    {500000000, "0.5"}, {1000000000, "1"},  {2500000000, "2.5"}, {10000000000, "10"},
+};
+
+static const char *const kinds[ROUTE_KIND_N] = {
+    [ROUTE_READ] = "read", [ROUTE_WRITE] = "write", [ROUTE_ADMIN] = "admin"};
+
+enum core_type { GAUGE, COUNTER };
+
+/* The core's plain numbers: struct service_metrics, in the order of the page. */
+static const struct {
+    const char *name;
+    enum core_type type;
+    size_t offset;
+    const char *help;
+} core_metrics[] = {
+#define CORE(name, type, field, help)                                                              \
+    {                                                                                              \
+        name, type, offsetof(struct service_metrics, field), help                                  \
+    }
+    CORE("callsign_term", GAUGE, term, "Raft term of this replica."),
+    CORE("callsign_commit_index", GAUGE, commit_index, "Log index known to be committed."),
+    CORE("callsign_applied_index", GAUGE, applied_index, "Log index applied to the registry."),
+    CORE("callsign_revision", GAUGE, revision, "Revision of the registry."),
+    CORE("callsign_names", GAUGE, names, "Names registered, over all environments."),
+    CORE("callsign_is_leader", GAUGE, is_leader, "1 while this replica leads."),
+    CORE("callsign_has_leader", GAUGE, has_leader, "1 while this replica knows a leader."),
+    CORE("callsign_leader_changes_total", COUNTER, leader_changes,
+         "Times this replica learnt of another leader."),
+    CORE("callsign_elections_total", COUNTER, elections, "Elections this replica stood in."),
+    CORE("callsign_commands_applied_total", COUNTER, commands_applied,
+         "Commands applied to the registry."),
+    CORE("callsign_entries_proposed_total", COUNTER, entries_proposed,
+         "Log entries this replica proposed as leader."),
+    CORE("callsign_commands_proposed_total", COUNTER, commands_proposed,
+         "Commands in the log entries this replica proposed."),
+    CORE("callsign_commands_forwarded_total", COUNTER, commands_forwarded,
+         "Commands this replica forwarded to the leader."),
+    CORE("callsign_reads_linearizable_total", COUNTER, reads_linearizable,
+         "Reads confirmed by a quorum."),
+    CORE("callsign_reads_local_total", COUNTER, reads_local,
+         "Reads answered locally (stale, at_least)."),
+    CORE("callsign_read_confirmations_total", COUNTER, read_confirmations,
+         "Quorum rounds that confirmed reads."),
+    CORE("callsign_outcomes_unknown_total", COUNTER, outcomes_unknown,
+         "Writes answered 504 outcome_unknown."),
+    CORE("callsign_refused_no_leader_total", COUNTER, refused_no_leader,
+         "Requests refused because no leader was known."),
+    CORE("callsign_refused_overloaded_total", COUNTER, refused_overloaded,
+         "Requests refused because too much work waited."),
+    CORE("callsign_snapshots_taken_total", COUNTER, snapshots_taken, "Snapshots taken."),
+    CORE("callsign_snapshots_restored_total", COUNTER, snapshots_restored,
+         "Snapshots restored, from disk or from the leader."),
+    CORE("callsign_snapshot_bytes", GAUGE, snapshot_bytes, "Size of the last snapshot."),
+    CORE("callsign_peers_connected", GAUGE, peers_connected,
+         "Peers with a link in both directions."),
+    CORE("callsign_peer_received_bytes_total", COUNTER, peer_bytes_in,
+         "Bytes received from peers."),
+    CORE("callsign_peer_sent_bytes_total", COUNTER, peer_bytes_out, "Bytes sent to peers."),
+    CORE("callsign_peer_frames_dropped_total", COUNTER, peer_frames_dropped,
+         "Frames to peers dropped because a queue was full."),
+    CORE("callsign_requests_waiting", GAUGE, requests_waiting, "Requests waiting in the core."),
+#undef CORE
+};
+
+void metrics_add(atomic_uint_fast64_t *counter, uint64_t n)
+{
+    metrics_set(counter, atomic_load_explicit(counter, memory_order_relaxed) + n);
+}
+
+void metrics_set(atomic_uint_fast64_t *gauge, uint64_t value)
+{
+    atomic_store_explicit(gauge, value, memory_order_relaxed);
+}
+
+void metrics_count(struct metrics_http *m, enum route_id route, int status, uint64_t duration_ns)
+{
+    enum route_kind kind = route_get(route)->kind;
+    unsigned bucket = 0;
+
+    CHECK(status >= 100 && status < 100 * (METRICS_CLASSES + 1));
+    while (bucket < METRICS_BUCKETS && duration_ns > bounds[bucket].ns) {
+        bucket++;
+    }
+    metrics_add(&m->requests[route][status / 100 - 1], 1);
+    metrics_add(&m->buckets[kind][bucket], 1);
+    metrics_add(&m->duration_ns[kind], duration_ns);
+}
+
+static void put_head(struct buf *out, const char *name, const char *type, const char *help)
+{
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void put_value(struct buf *out, const char *name, uint64_t value)
+{
+    buf_put_string(out, name);
+    buf_put_char(out, ' ');
+    buf_put_decimal(out, value);
+    buf_put_char(out, '\n');
+}
+
+/* The sum over all threads of the counter that lies `offset` bytes into their
+ * structs. */
+static uint64_t sum(const struct metrics_http *const *threads, unsigned count, size_t offset)
+{
+    uint64_t total = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        const void *at = (const char *)threads[i] + offset;
+
+        total += atomic_load_explicit((const atomic_uint_fast64_t *)at, memory_order_relaxed);
+    }
+    return total;
+}
+
+#define SUM(field) sum(threads, count, offsetof(struct metrics_http, field))
+
+static void put_core(struct buf *out, const struct service_metrics *core)
+{
+    for (size_t i = 0; i < sizeof(core_metrics) / sizeof(core_metrics[0]); i++) {
+        uint64_t value;
+
+        memcpy(&value, (const char *)core + core_metrics[i].offset, sizeof(value));
+        put_head(out, core_metrics[i].name, core_metrics[i].type == GAUGE ? "gauge" : "counter",
+                 core_metrics[i].help);
+        put_value(out, core_metrics[i].name, value);
+    }
+    put_head(out, "callsign_loop_stall_max_seconds", "gauge", "Longest turn of the core's loop.");
+    buf_printf(out, "callsign_loop_stall_max_seconds %.6f\n",
+               (double)core->loop_stall_max_us / 1e6);
+    put_head(out, "callsign_guard_hits_total", "counter",
+             "Times a rule of the guard around libraft held something back.");
+    for (unsigned i = 1; i < sizeof(core->guard_hits) / sizeof(core->guard_hits[0]); i++) {
+        buf_printf(out, "callsign_guard_hits_total{rule=\"%u\"} ", i);
+        buf_put_decimal(out, core->guard_hits[i]);
+        buf_put_char(out, '\n');
+    }
+}
+
+static void put_requests(struct buf *out, const struct metrics_http *const *threads, unsigned count)
+{
+    put_head(out, "callsign_http_requests_total", "counter",
+             "HTTP requests answered, by route and class of the status.");
+    for (unsigned route = 0; route < ROUTE_N; route++) {
+        const struct route *r = route_get(route);
+
+        for (unsigned class = 1; class < METRICS_CLASSES; class ++) {
+            size_t offset = offsetof(struct metrics_http, requests) +
+                            (route * METRICS_CLASSES + class) * sizeof(atomic_uint_fast64_t);
+
+            buf_printf(out,
+                       "callsign_http_requests_total{route=\"%s\",method=\"%s\",status=\"%uxx\"} ",
+                       r->pattern, r->method, class + 1);
+            buf_put_decimal(out, sum(threads, count, offset));
+            buf_put_char(out, '\n');
+        }
+    }
+}
+
+static void put_histogram(struct buf *out, const struct metrics_http *const *threads,
+                          unsigned count)
+{
+    static const char name[] = "callsign_http_request_duration_seconds";
+
+    put_head(out, name, "histogram",
+             "Time from a request's last byte to its answer, by kind of request.");
+    for (unsigned kind = 0; kind < ROUTE_KIND_N; kind++) {
+        uint64_t total = 0;
+
+        for (unsigned i = 0; i <= METRICS_BUCKETS; i++) {
+            size_t offset = offsetof(struct metrics_http, buckets) +
+                            (kind * (METRICS_BUCKETS + 1) + i) * sizeof(atomic_uint_fast64_t);
+
+            total += sum(threads, count, offset);
+            buf_printf(out, "%s_bucket{kind=\"%s\",le=\"%s\"} ", name, kinds[kind],
+                       i < METRICS_BUCKETS ? bounds[i].label : "+Inf");
+            buf_put_decimal(out, total);
+            buf_put_char(out, '\n');
+        }
+        buf_printf(out, "%s_sum{kind=\"%s\"} %.9f\n%s_count{kind=\"%s\"} ", name, kinds[kind],
+                   (double)sum(threads, count,
+                               offsetof(struct metrics_http, duration_ns) +
+                                   kind * sizeof(atomic_uint_fast64_t)) /
+                       1e9,
+                   name, kinds[kind]);
+        buf_put_decimal(out, total);
+        buf_put_char(out, '\n');
+    }
+}
+
+void metrics_put(struct buf *out, const struct service_metrics *core,
+                 const struct metrics_http *const *threads, unsigned count)
+{
+    put_core(out, core);
+    put_requests(out, threads, count);
+    put_histogram(out, threads, count);
+    put_head(out, "callsign_http_requests_aborted_total", "counter",
+             "HTTP requests that ended before they were answered.");
+    put_value(out, "callsign_http_requests_aborted_total", SUM(aborted));
+    put_head(out, "callsign_http_connections_cut_total", "counter",
+             "Connections cut because their request or reader was too slow.");
+    put_value(out, "callsign_http_connections_cut_total", SUM(cut));
+    put_head(out, "callsign_http_connections", "gauge", "Open HTTP connections.");
+    put_value(out, "callsign_http_connections", SUM(connections));
+    put_head(out, "callsign_http_requests_waiting", "gauge",
+             "HTTP requests that wait for the core.");
+    put_value(out, "callsign_http_requests_waiting", SUM(waiting));
+}

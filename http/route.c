@@ -1,0 +1,133 @@
+#include "http/route.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "http/api.h"
+#include "http/query.h"
+#include "http/uri.h"
+
+enum {
+    READ_PARAMS = QUERY_ENV_ID | QUERY_CONSISTENCY | QUERY_AT_LEAST,
+    DELETE_PARAMS = QUERY_ENV_ID | QUERY_NODE_ID | QUERY_PROCESS_ID,
+};
+
+#define NAME_PATTERN     "/api/registry/{name}"
+#define REGISTRY_PATTERN "/api/registry"
+
+static const struct route routes[ROUTE_N] = {
+    [ROUTE_NAME_GET] = {NAME_PATTERN, "GET", ROUTE_READ, READ_PARAMS, false, api_registry_get,
+                        api_registry_get_answer},
+    [ROUTE_NAME_PUT] = {NAME_PATTERN, "PUT", ROUTE_WRITE, QUERY_ENV_ID, true, api_registry_put,
+                        api_registry_put_answer},
+    [ROUTE_NAME_DELETE] = {NAME_PATTERN, "DELETE", ROUTE_WRITE, DELETE_PARAMS, false,
+                           api_registry_delete, api_registry_delete_answer},
+    [ROUTE_REGISTRY_GET] = {REGISTRY_PATTERN, "GET", ROUTE_READ, READ_PARAMS | QUERY_NAME, false,
+                            api_registry_get, api_registry_get_answer},
+    [ROUTE_REGISTRY_POST] = {REGISTRY_PATTERN, "POST", ROUTE_WRITE, QUERY_ENV_ID, true,
+                             api_registry_put, api_registry_put_answer},
+    [ROUTE_REGISTRY_DELETE] = {REGISTRY_PATTERN, "DELETE", ROUTE_WRITE, DELETE_PARAMS | QUERY_NAME,
+                               false, api_registry_delete, api_registry_delete_answer},
+    [ROUTE_CLUSTER] = {"/api/cluster", "GET", ROUTE_ADMIN, 0, false, api_cluster_get,
+                       api_cluster_get_answer},
+    [ROUTE_LIVEZ] = {"/livez", "GET", ROUTE_ADMIN, 0, false, api_health_livez, NULL},
+    [ROUTE_READYZ] = {"/readyz", "GET", ROUTE_ADMIN, 0, false, api_health_readyz,
+                      api_health_readyz_answer},
+    [ROUTE_VERSION] = {"/version", "GET", ROUTE_ADMIN, 0, false, api_health_version, NULL},
+    [ROUTE_METRICS] = {"/metrics", "GET", ROUTE_ADMIN, 0, false, api_health_metrics,
+                       api_health_metrics_answer},
+    [ROUTE_OTHER] = {"other", "other", ROUTE_ADMIN, 0, false, NULL, NULL},
+};
+
+/* A path and the routes on it: ids first to first + count - 1. */
+struct path {
+    const char *text;
+    enum route_id first;
+    unsigned count;
+    bool tail; /* a name follows */
+    const char *allow;
+};
+
+static const struct path paths[] = {
+    {"/api/registry/", ROUTE_NAME_GET, 3, true, "GET, HEAD, PUT, DELETE, OPTIONS"},
+    {"/api/registry", ROUTE_REGISTRY_GET, 3, false, "GET, HEAD, POST, DELETE, OPTIONS"},
+    {"/api/cluster", ROUTE_CLUSTER, 1, false, "GET, HEAD, OPTIONS"},
+    {"/livez", ROUTE_LIVEZ, 1, false, "GET, HEAD, OPTIONS"},
+    {"/readyz", ROUTE_READYZ, 1, false, "GET, HEAD, OPTIONS"},
+    {"/version", ROUTE_VERSION, 1, false, "GET, HEAD, OPTIONS"},
+    {"/metrics", ROUTE_METRICS, 1, false, "GET, HEAD, OPTIONS"},
+};
+
+/* "OPTIONS *" asks about the server as a whole. */
+static const char allow_all[] = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+
+const struct route *route_get(enum route_id id)
+{
+    CHECK(id < ROUTE_N);
+    return &routes[id];
+}
+
+static const struct path *find_path(const struct uri *uri)
+{
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        size_t len = strlen(paths[i].text);
+
+        if (uri->path_len >= len && memcmp(uri->path, paths[i].text, len) == 0 &&
+            (paths[i].tail || uri->path_len == len)) {
+            return &paths[i];
+        }
+    }
+    return NULL;
+}
+
+/* Methods of RFC 9110 and 5789: known even where no route takes them. */
+static bool known(const char *method)
+{
+    static const char *const methods[] = {"GET",     "HEAD",  "POST",    "PUT",  "DELETE",
+                                          "OPTIONS", "TRACE", "CONNECT", "PATCH"};
+
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        if (strcmp(method, methods[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool takes(const struct route *r, const char *method)
+{
+    return strcmp(r->method, method) == 0 ||
+           (strcmp(method, "HEAD") == 0 && strcmp(r->method, "GET") == 0);
+}
+
+enum err route_find(const struct uri *uri, const char *method, struct route_match *ret_match)
+{
+    const struct path *path = find_path(uri);
+    struct route_match m = {.id = ROUTE_OTHER};
+    enum err err = ERR_METHOD_NOT_ALLOWED;
+
+    m.options = strcmp(method, "OPTIONS") == 0;
+    if (path != NULL) {
+        m.allow = path->allow;
+        if (path->tail) {
+            m.tail = uri->path + strlen(path->text);
+            m.tail_len = uri->path_len - strlen(path->text);
+        }
+        for (unsigned i = 0; i < path->count; i++) {
+            if (takes(&routes[path->first + i], method)) {
+                m.id = path->first + i;
+                err = ERR_OK;
+            }
+        }
+        if (m.options) {
+            err = ERR_OK;
+        }
+    } else if (m.options && uri->path[0] == '*') {
+        m.allow = allow_all;
+        err = ERR_OK;
+    } else {
+        err = known(method) ? ERR_ROUTE_NOT_FOUND : ERR_NOT_IMPLEMENTED;
+    }
+    *ret_match = m;
+    return err;
+}

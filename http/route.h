@@ -1,0 +1,73 @@
+/*
+ * route.h - which path and method is answered by what: one table.
+ *
+ * Paths are compared raw, before any decoding, so that no percent escape can
+ * lead to another route; what follows "/api/registry/" is one name and
+ * nothing else.
+ *
+ * Threads: pure functions over constant tables.
+ */
+#ifndef CALLSIGN_HTTP_ROUTE_H
+#define CALLSIGN_HTTP_ROUTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+
+struct exchange;
+struct uri;
+
+/* Every pair of path and method that is answered; HEAD counts as GET. The
+ * order is that of the table and of the metrics. */
+enum route_id {
+    ROUTE_NAME_GET,
+    ROUTE_NAME_PUT,
+    ROUTE_NAME_DELETE,
+    ROUTE_REGISTRY_GET,
+    ROUTE_REGISTRY_POST,
+    ROUTE_REGISTRY_DELETE,
+    ROUTE_CLUSTER,
+    ROUTE_LIVEZ,
+    ROUTE_READYZ,
+    ROUTE_VERSION,
+    ROUTE_METRICS,
+    ROUTE_OTHER, /* OPTIONS, and whatever was refused before it had a route */
+    ROUTE_N
+};
+
+/* What a request does, for the latency histogram. */
+enum route_kind { ROUTE_READ, ROUTE_WRITE, ROUTE_ADMIN, ROUTE_KIND_N };
+
+struct route {
+    const char *pattern; /* the label of metrics and logs */
+    const char *method;
+    enum route_kind kind;
+    unsigned params; /* QUERY_* it takes */
+    bool has_body;   /* otherwise a body is refused or, for GET, ignored */
+    /* Answers, or fills x->request and calls exchange_ask(). */
+    void (*handle)(struct exchange *x);
+    /* After the core answered OK or with an outcome of class CALLER; NULL
+     * when `handle` never asks. */
+    void (*answer)(struct exchange *x);
+};
+
+/* The routes by id; static. */
+const struct route *route_get(enum route_id id);
+
+struct route_match {
+    enum route_id id;
+    const char *allow; /* the Allow header of the path; NULL when there is no such path */
+    bool options;      /* OPTIONS: to be answered 204 with `allow` */
+    char *tail;        /* the raw name, for ROUTE_NAME_* */
+    size_t tail_len;
+};
+
+/*
+ * Finds the route of a request. ERR_ROUTE_NOT_FOUND; ERR_METHOD_NOT_ALLOWED:
+ * the path takes other methods, see `allow`; ERR_NOT_IMPLEMENTED: neither path
+ * nor method is known. ret_match is always filled (id ROUTE_OTHER on failure).
+ */
+enum err route_find(const struct uri *uri, const char *method, struct route_match *ret_match);
+
+#endif

@@ -1,0 +1,372 @@
+/*
+ * RUNNING  --drain()-->              DRAINING  begin_drain
+ * DRAINING --no request left,
+ *            or the grace is over--> OWED      end_daemon
+ * OWED     --the core owes nothing-->CLOSING   close_handles
+ * CLOSING  --last handle closed-->   the loop ends, run() returns
+ */
+#include "http/server_thread.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "http/server.h"
+
+enum {
+    /* How often limits are looked at; also how late they may be noticed. A
+     * short limit, as tests have, is looked at four times. */
+    SWEEP_MAX_MS = 500,
+    SWEEP_MIN_MS = 10,
+    SWEEP_DRAIN_MS = 20, /* the grace is one of the limits */
+
+    /* MHD_run calls in one turn before the loop gets to look elsewhere. */
+    RUNS_MAX = 16,
+};
+
+/* --- libmicrohttpd -------------------------------------------------------- */
+
+static void on_log(void *cls, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
+
+/* Its messages quote what clients sent: one line, escaped, for debugging. */
+static void on_log(void *cls, const char *format, va_list args)
+{
+    char text[512];
+    int n;
+
+    (void)cls;
+    if (log_get_level() < LOG_DEBUG) {
+        return;
+    }
+    n = vsnprintf(text, sizeof(text), format, args);
+    while (n > 0 && (size_t)n < sizeof(text) && text[n - 1] == '\n') {
+        text[--n] = '\0';
+    }
+    log_event(LOG_DEBUG, "libmicrohttpd", "message=%s", LOG_Q(text));
+}
+
+/* Targets stay raw: uri.c decodes them, once. */
+static size_t keep_escapes(void *cls, struct MHD_Connection *connection, char *text)
+{
+    (void)cls;
+    (void)connection;
+    return strlen(text);
+}
+
+static struct MHD_Daemon *start_daemon(struct exchange_host *h, int listen_fd)
+{
+    const struct http_config *config = h->config;
+    unsigned connections = (config->connections_max + config->threads - 1) / config->threads;
+    unsigned idle_timeout_s = (config->idle_timeout_ms + 999) / 1000;
+
+    /* The logger has to be the first option. */
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+        exchange_on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+        listen_fd, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)EXCHANGE_CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, idle_timeout_s,
+        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+#if MHD_VERSION >= 0x01000000
+        MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1,
+#else
+        MHD_OPTION_STRICT_FOR_CLIENT, 1,
+#endif
+        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_URI_LOG_CALLBACK,
+        exchange_on_uri, h, MHD_OPTION_NOTIFY_COMPLETED, exchange_on_completed, h,
+        MHD_OPTION_NOTIFY_CONNECTION, conn_on_notify, &h->conns, MHD_OPTION_END);
+}
+
+static bool has_more(struct server_thread *t)
+{
+    MHD_UNSIGNED_LONG_LONG timeout_ms;
+
+    return MHD_get_timeout(t->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0;
+}
+
+/* Runs libmicrohttpd until it has nothing to do at once. Its epoll set is
+ * edge-triggered and it keeps what is ready to itself, so its own timeout has
+ * to be asked; a resume is not told by it and needs a run of its own. */
+static void run_daemon(struct server_thread *t)
+{
+    int runs = RUNS_MAX;
+
+    if (t->runnable || t->host.resumed) {
+        t->runnable = false;
+        t->host.resumed = false;
+        MHD_run(t->daemon);
+        runs--;
+    }
+    while (runs > 0 && has_more(t)) {
+        MHD_run(t->daemon);
+        runs--;
+    }
+}
+
+/* --- The end -------------------------------------------------------------- */
+
+static void close_handles(struct server_thread *t)
+{
+    t->state = SERVER_THREAD_CLOSING;
+    service_detach(t->host.port);
+    t->host.port = NULL;
+    uv_close((uv_handle_t *)&t->prepare, NULL);
+    uv_close((uv_handle_t *)&t->wake, NULL);
+    uv_close((uv_handle_t *)&t->control, NULL);
+    uv_close((uv_handle_t *)&t->sweep, NULL);
+    uv_close((uv_handle_t *)&t->again, NULL);
+}
+
+static void end_daemon(struct server_thread *t)
+{
+    t->state = SERVER_THREAD_OWED;
+    uv_close((uv_handle_t *)&t->poll, NULL);
+    MHD_stop_daemon(t->daemon);
+    t->daemon = NULL;
+    CHECK(t->host.live == 0 && t->host.conns.count == 0);
+}
+
+static void begin_drain(struct server_thread *t)
+{
+    int listen_fd = MHD_quiesce_daemon(t->daemon);
+
+    close(listen_fd);
+    t->state = SERVER_THREAD_DRAINING;
+    t->host.draining = true;
+    t->drain_until_ms = t->host.conns.now_ms + t->grace_ms;
+    uv_timer_set_repeat(&t->sweep, SWEEP_DRAIN_MS);
+    CHECK(uv_timer_again(&t->sweep) == 0);
+    /* Whatever arrived before is read, and answered, before it is asked
+     * whether anything is open. */
+    t->runnable = true;
+}
+
+/* One step of the end, if its condition holds. */
+static void drain(struct server_thread *t)
+{
+    struct exchange_host *h = &t->host;
+
+    if (t->state == SERVER_THREAD_DRAINING) {
+        bool late = h->conns.now_ms >= t->drain_until_ms;
+
+        if (late && h->live > 0) {
+            log_event(LOG_WARN, "http_drain_cut", "requests=%u grace_ms=%u", h->live,
+                      (unsigned)t->grace_ms);
+            exchange_expire(h, true);
+            run_daemon(t);
+        }
+        if (late || h->live == 0) {
+            end_daemon(t);
+        }
+    }
+    if (t->state == SERVER_THREAD_OWED && h->in_core == 0) {
+        close_handles(t);
+    }
+}
+
+/* --- The loop ------------------------------------------------------------- */
+
+static void update_clock(struct server_thread *t)
+{
+    t->host.conns.now_ms = uv_now(&t->loop);
+}
+
+static void update_gauges(struct exchange_host *h)
+{
+    metrics_set(&h->metrics.waiting, h->in_core);
+    metrics_set(&h->metrics.connections, h->conns.count);
+    metrics_set(&h->metrics.cut, h->conns.cut_total);
+}
+
+/* The turn that this timer brings about is all it is for. */
+static void on_again(uv_timer_t *again)
+{
+    (void)again;
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct server_thread *t = prepare->data;
+
+    update_clock(t);
+    if (t->daemon != NULL) {
+        run_daemon(t);
+    }
+    if (t->host.unflushed) {
+        t->host.unflushed = false;
+        service_flush(t->host.port);
+    }
+    update_gauges(&t->host);
+    if (t->state != SERVER_THREAD_RUNNING && t->state != SERVER_THREAD_CLOSING) {
+        drain(t);
+    }
+    if (t->daemon != NULL && (t->host.resumed || has_more(t))) {
+        uv_timer_start(&t->again, on_again, 0, 0);
+    }
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events)
+{
+    struct server_thread *t = poll->data;
+
+    (void)status;
+    (void)events;
+    t->runnable = true;
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    struct server_thread *t = wake->data;
+
+    if (t->state != SERVER_THREAD_CLOSING) {
+        update_clock(t);
+        exchange_collect(&t->host);
+    }
+}
+
+static void on_control(uv_async_t *control)
+{
+    struct server_thread *t = control->data;
+
+    if (t->state == SERVER_THREAD_RUNNING) {
+        update_clock(t);
+        begin_drain(t);
+    }
+}
+
+static void on_sweep(uv_timer_t *sweep)
+{
+    struct server_thread *t = sweep->data;
+
+    update_clock(t);
+    if (t->daemon != NULL) {
+        conn_sweep(&t->host.conns);
+        exchange_expire(&t->host, false);
+        /* libmicrohttpd looks at its idle timeout only when it runs. */
+        t->runnable = true;
+    }
+}
+
+/* In the core's thread. */
+static void wake(void *data)
+{
+    struct server_thread *t = data;
+
+    uv_async_send(&t->wake);
+}
+
+static void run(void *data)
+{
+    struct server_thread *t = data;
+
+    pthread_setname_np(pthread_self(), "callsign-http");
+    uv_run(&t->loop, UV_RUN_DEFAULT);
+    t->ended(t->ended_data);
+}
+
+/* --- Lifetime ------------------------------------------------------------- */
+
+static uint64_t sweep_ms(const struct http_config *config)
+{
+    uint64_t shortest_ms = config->header_timeout_ms < config->idle_timeout_ms
+                               ? config->header_timeout_ms
+                               : config->idle_timeout_ms;
+
+    shortest_ms /= 4;
+    if (shortest_ms > SWEEP_MAX_MS) {
+        return SWEEP_MAX_MS;
+    }
+    return shortest_ms < SWEEP_MIN_MS ? SWEEP_MIN_MS : shortest_ms;
+}
+
+/* Those that need no daemon; they make the loop one that can be ended. */
+static void open_loop(struct server_thread *t)
+{
+    CHECK(uv_loop_init(&t->loop) == 0);
+    CHECK(uv_prepare_init(&t->loop, &t->prepare) == 0);
+    CHECK(uv_timer_init(&t->loop, &t->sweep) == 0);
+    CHECK(uv_timer_init(&t->loop, &t->again) == 0);
+    CHECK(uv_async_init(&t->loop, &t->wake, on_wake) == 0);
+    CHECK(uv_async_init(&t->loop, &t->control, on_control) == 0);
+    t->prepare.data = t;
+    t->sweep.data = t;
+    t->wake.data = t;
+    t->control.data = t;
+}
+
+static void close_loop(struct server_thread *t)
+{
+    uv_run(&t->loop, UV_RUN_DEFAULT);
+    CHECK(uv_loop_close(&t->loop) == 0);
+}
+
+enum err server_thread_open(struct server_thread *t, struct service *service,
+                            const struct http_config *config, int listen_fd)
+{
+    struct exchange_host *h = &t->host;
+    uint64_t period_ms = sweep_ms(config);
+    int epoll_fd;
+
+    exchange_host_init(h, service, config);
+    open_loop(t);
+    update_clock(t);
+    h->port = service_attach(service, wake, t);
+    t->daemon = start_daemon(h, listen_fd);
+    if (t->daemon == NULL) {
+        close_handles(t);
+        close_loop(t);
+        exchange_host_fini(h);
+        return ERR_SYSTEM;
+    }
+    epoll_fd = MHD_get_daemon_info(t->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+    CHECK(uv_poll_init(&t->loop, &t->poll, epoll_fd) == 0);
+    t->poll.data = t;
+    CHECK(uv_poll_start(&t->poll, UV_READABLE, on_ready) == 0);
+    CHECK(uv_prepare_start(&t->prepare, on_prepare) == 0);
+    CHECK(uv_timer_start(&t->sweep, on_sweep, period_ms, period_ms) == 0);
+    /* The listening socket joins the epoll set in the first run. */
+    t->runnable = true;
+    return ERR_OK;
+}
+
+void server_thread_close(struct server_thread *t)
+{
+    if (t->state == SERVER_THREAD_RUNNING) {
+        end_daemon(t);
+        close_handles(t);
+    }
+    close_loop(t);
+    exchange_host_fini(&t->host);
+}
+
+enum err server_thread_start(struct server_thread *t, void (*ended)(void *data), void *data)
+{
+    sigset_t all, before;
+    int result;
+
+    t->ended = ended;
+    t->ended_data = data;
+    /* Signals are the main thread's; SIGPIPE nobody's. */
+    sigfillset(&all);
+    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    result = uv_thread_create(&t->id, run, t);
+    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    t->started = result == 0;
+    return t->started ? ERR_OK : ERR_SYSTEM;
+}
+
+void server_thread_drain(struct server_thread *t, uint32_t grace_ms)
+{
+    t->grace_ms = grace_ms;
+    uv_async_send(&t->control);
+}
+
+void server_thread_join(struct server_thread *t)
+{
+    CHECK(uv_thread_join(&t->id) == 0);
+    t->started = false;
+}

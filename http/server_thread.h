@@ -1,0 +1,74 @@
+/*
+ * server_thread.h - one HTTP thread: a libuv loop that drives one libmicrohttpd
+ * daemon in external epoll mode.
+ *
+ * Never libmicrohttpd's own threads: they stall at 128 ready sockets.
+ *
+ * One loop turn:
+ *   poll     sockets are ready, or the core answered: answers are collected
+ *            and their connections resumed, all of them
+ *   prepare  MHD_run until it has nothing ready; what the handlers submitted
+ *            is flushed: one wake-up of the core
+ *
+ * Lifetime: open -> start -> drain -> `ended` is called -> join -> close;
+ * open -> close when the server's start fails in between.
+ */
+#ifndef CALLSIGN_HTTP_SERVER_THREAD_H
+#define CALLSIGN_HTTP_SERVER_THREAD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/err.h"
+#include "http/exchange.h"
+
+enum server_thread_state {
+    SERVER_THREAD_RUNNING,
+    SERVER_THREAD_DRAINING, /* no new connections; open requests are answered */
+    SERVER_THREAD_OWED,     /* libmicrohttpd is gone, the core owes answers */
+    SERVER_THREAD_CLOSING,  /* the handles are closing */
+};
+
+struct server_thread {
+    struct exchange_host host;
+    struct MHD_Daemon *daemon;
+    enum server_thread_state state;
+    uint64_t drain_until_ms; /* on the clock of host.conns.now_ms */
+    bool runnable;           /* libmicrohttpd's epoll set is ready */
+
+    uv_thread_t id;
+    bool started;
+    uv_loop_t loop;
+    uv_prepare_t prepare;
+    uv_poll_t poll;     /* libmicrohttpd's epoll set */
+    uv_async_t wake;    /* the core answered */
+    uv_async_t control; /* server_thread_drain() was called */
+    uv_timer_t sweep;   /* looks at the time limits */
+    uv_timer_t again;   /* libmicrohttpd has more to do at once */
+
+    uint32_t grace_ms; /* read once `control` fired */
+    void (*ended)(void *data);
+    void *ended_data;
+};
+
+/*
+ * Everything but the thread itself; `t` was zeroed. listen_fd is taken over
+ * on success only. ERR_SYSTEM: libmicrohttpd could not start.
+ */
+enum err server_thread_open(struct server_thread *t, struct service *service,
+                            const struct http_config *config, int listen_fd);
+
+/* Undoes open, or frees what is left after join. */
+void server_thread_close(struct server_thread *t);
+
+/* `ended` is called on the thread, as the last thing it does. ERR_SYSTEM. */
+enum err server_thread_start(struct server_thread *t, void (*ended)(void *data), void *data);
+
+/* Any thread, once; see http_server_stop(). */
+void server_thread_drain(struct server_thread *t, uint32_t grace_ms);
+
+void server_thread_join(struct server_thread *t);
+
+#endif

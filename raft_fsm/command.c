@@ -1,0 +1,270 @@
+/*
+ * A command, all numbers little-endian:
+ *
+ *   u8 version = 1, u8 op, u8 flags, u16 name_len, u64 env_id,
+ *   u64 node_id, u64 process_id    only for a put, or with IF_OWNER
+ *   u64 if_revision                only with IF_REVISION
+ *   name_len bytes of name
+ *
+ * A log entry:
+ *
+ *   0  u8 version = 1, u8 zero, u16 count of commands
+ *   4  u32 CRC32C of all bytes of the entry but these four
+ *   8  u64 now_ms
+ *  16  u32 bytes of the commands, without the padding
+ *  20  the commands, each as u16 length and its bytes
+ *      zeros up to a multiple of 8
+ *
+ * What may be absent is told by the flags and by nothing else, so there is
+ * one encoding of each command (invariant 2).
+ */
+#include "command.h"
+
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/crc32c.h"
+#include "base/utf8.h"
+
+enum {
+    COMMAND_VERSION = 1,
+    ENTRY_VERSION = 1,
+    ENTRY_HEAD_BYTES = 20,
+    ENTRY_CRC_AT = 4,
+    ENTRY_NOW_AT = 8,
+    ENTRY_BODY_AT = 16,
+    LENGTH_BYTES = 2,
+};
+
+bool command_name_valid(const char *name, size_t len)
+{
+    return len >= 1 && len <= COMMAND_NAME_MAX && memchr(name, '\0', len) == NULL &&
+           utf8_valid(name, len);
+}
+
+static unsigned flags_allowed(enum command_op op)
+{
+    switch (op) {
+    case COMMAND_PUT:
+        return COMMAND_IF_ABSENT | COMMAND_IF_REVISION;
+    case COMMAND_REMOVE:
+        return COMMAND_IF_REVISION | COMMAND_IF_OWNER;
+    }
+    return 0;
+}
+
+static bool op_known(unsigned op)
+{
+    return op == COMMAND_PUT || op == COMMAND_REMOVE;
+}
+
+/* Whether node_id and process_id mean something. */
+static bool has_owner(const struct command *c)
+{
+    return c->op == COMMAND_PUT || (c->flags & COMMAND_IF_OWNER) != 0;
+}
+
+enum err command_check(const struct command *c)
+{
+    const unsigned both = COMMAND_IF_ABSENT | COMMAND_IF_REVISION;
+
+    if (!op_known(c->op) || (c->flags & ~flags_allowed(c->op)) != 0 || (c->flags & both) == both) {
+        return ERR_MALFORMED;
+    }
+    /* A field that no flag announces is not encoded and would come back as 0. */
+    if ((c->flags & COMMAND_IF_REVISION) == 0 && c->if_revision != 0) {
+        return ERR_MALFORMED;
+    }
+    if (!has_owner(c) && (c->node_id != 0 || c->process_id != 0)) {
+        return ERR_MALFORMED;
+    }
+    return command_name_valid(c->name, c->name_len) ? ERR_OK : ERR_BAD_NAME;
+}
+
+void command_encode(const struct command *c, struct buf *out)
+{
+    DCHECK(command_check(c) == ERR_OK);
+    CHECK(c->name_len <= COMMAND_NAME_MAX);
+    buf_put_u8(out, COMMAND_VERSION);
+    buf_put_u8(out, (uint8_t)c->op);
+    buf_put_u8(out, (uint8_t)c->flags);
+    buf_put_u16(out, (uint16_t)c->name_len);
+    buf_put_u64(out, c->env_id);
+    if (has_owner(c)) {
+        buf_put_u64(out, c->node_id);
+        buf_put_u64(out, c->process_id);
+    }
+    if ((c->flags & COMMAND_IF_REVISION) != 0) {
+        buf_put_u64(out, c->if_revision);
+    }
+    buf_put(out, c->name, c->name_len);
+}
+
+enum err command_decode(const void *bytes, size_t n, struct command *ret_command)
+{
+    struct cursor in;
+    struct command c = {.op = COMMAND_PUT};
+    unsigned version, op;
+
+    cursor_init(&in, bytes, n);
+    version = cursor_u8(&in);
+    op = cursor_u8(&in);
+    if (in.bad) {
+        return ERR_MALFORMED;
+    }
+    if (version != COMMAND_VERSION || !op_known(op)) {
+        return ERR_VERSION;
+    }
+    c.op = (enum command_op)op;
+    c.flags = cursor_u8(&in);
+    c.name_len = cursor_u16(&in);
+    c.env_id = cursor_u64(&in);
+    if (has_owner(&c)) {
+        c.node_id = cursor_u64(&in);
+        c.process_id = cursor_u64(&in);
+    }
+    if ((c.flags & COMMAND_IF_REVISION) != 0) {
+        c.if_revision = cursor_u64(&in);
+    }
+    c.name = (const char *)cursor_bytes(&in, c.name_len);
+    if (in.bad || cursor_left(&in) != 0 || command_check(&c) != ERR_OK) {
+        return ERR_MALFORMED;
+    }
+    *ret_command = c;
+    return ERR_OK;
+}
+
+static size_t pad_to_8(size_t n)
+{
+    return (n + 7) & ~(size_t)7;
+}
+
+void command_batch_begin(struct command_batch *b, struct buf *out)
+{
+    b->out = out;
+    b->start = out->len;
+    b->count = 0;
+    for (unsigned i = 0; i < ENTRY_HEAD_BYTES; i++) {
+        buf_put_u8(out, 0);
+    }
+}
+
+bool command_batch_fits(const struct command_batch *b, size_t n)
+{
+    size_t len = b->out->len - b->start;
+
+    return b->count < COMMAND_BATCH_COUNT_MAX && n <= COMMAND_ENCODED_MAX &&
+           pad_to_8(len + LENGTH_BYTES + n) <= COMMAND_BATCH_BYTES_MAX;
+}
+
+void command_batch_add(struct command_batch *b, const void *encoded, size_t n)
+{
+    CHECK(command_batch_fits(b, n));
+    buf_put_u16(b->out, (uint16_t)n);
+    buf_put(b->out, encoded, n);
+    b->count++;
+}
+
+/* The checksum of an entry of n bytes. */
+static uint32_t entry_crc(const uint8_t *entry, size_t n)
+{
+    return crc32c(crc32c(0, entry, ENTRY_CRC_AT), entry + ENTRY_NOW_AT, n - ENTRY_NOW_AT);
+}
+
+void command_batch_end(struct command_batch *b, uint64_t now_ms)
+{
+    struct buf *out = b->out;
+    size_t len = out->len - b->start;
+
+    CHECK(b->count > 0);
+    for (size_t i = len; i < pad_to_8(len); i++) {
+        buf_put_u8(out, 0);
+    }
+    CHECK(!out->overflow);
+    buf_patch_u32(out, b->start, ENTRY_VERSION | (uint32_t)b->count << 16);
+    buf_patch_u32(out, b->start + ENTRY_NOW_AT, (uint32_t)now_ms);
+    buf_patch_u32(out, b->start + ENTRY_NOW_AT + 4, (uint32_t)(now_ms >> 32));
+    buf_patch_u32(out, b->start + ENTRY_BODY_AT, (uint32_t)(len - ENTRY_HEAD_BYTES));
+    buf_patch_u32(out, b->start + ENTRY_CRC_AT,
+                  entry_crc(out->data + b->start, out->len - b->start));
+}
+
+static bool all_zero(const uint8_t *at, const uint8_t *end)
+{
+    for (; at != end; at++) {
+        if (*at != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whether the lengths between at and end lead to the end in `count` steps. */
+static bool lengths_add_up(const uint8_t *at, const uint8_t *end, unsigned count)
+{
+    struct cursor in;
+
+    cursor_init(&in, at, (size_t)(end - at));
+    for (unsigned i = 0; i < count; i++) {
+        cursor_bytes(&in, cursor_u16(&in));
+    }
+    return !in.bad && cursor_left(&in) == 0;
+}
+
+enum err command_reader_open(struct command_reader *r, const void *bytes, size_t n)
+{
+    const uint8_t *entry = bytes;
+    const uint8_t *body, *body_end;
+    struct cursor in;
+    unsigned version, zero, count;
+    uint32_t crc, body_bytes;
+    uint64_t now_ms;
+
+    cursor_init(&in, bytes, n);
+    version = cursor_u8(&in);
+    zero = cursor_u8(&in);
+    count = cursor_u16(&in);
+    crc = cursor_u32(&in);
+    now_ms = cursor_u64(&in);
+    body_bytes = cursor_u32(&in);
+    if (in.bad) {
+        return ERR_MALFORMED;
+    }
+    if (version != ENTRY_VERSION) {
+        return ERR_VERSION;
+    }
+    if (n > COMMAND_BATCH_BYTES_MAX || body_bytes > cursor_left(&in) ||
+        n != pad_to_8(ENTRY_HEAD_BYTES + (size_t)body_bytes) || crc != entry_crc(entry, n)) {
+        return ERR_MALFORMED;
+    }
+    body = entry + ENTRY_HEAD_BYTES;
+    body_end = body + body_bytes;
+    if (zero != 0 || count == 0 || count > COMMAND_BATCH_COUNT_MAX ||
+        !all_zero(body_end, entry + n) || !lengths_add_up(body, body_end, count)) {
+        return ERR_MALFORMED;
+    }
+    *r = (struct command_reader){
+        .at = body, .end = body_end, .left = count, .count = count, .now_ms = now_ms};
+    return ERR_OK;
+}
+
+enum err command_reader_next(struct command_reader *r, struct command *ret_command)
+{
+    struct cursor in;
+    size_t n;
+    const uint8_t *bytes;
+    enum err err;
+
+    CHECK(r->left > 0);
+    cursor_init(&in, r->at, (size_t)(r->end - r->at));
+    n = cursor_u16(&in);
+    bytes = cursor_bytes(&in, n);
+    CHECK(!in.bad);
+    err = command_decode(bytes, n, ret_command);
+    if (err == ERR_OK) {
+        r->at = in.at;
+        r->left--;
+    }
+    return err;
+}

@@ -1,0 +1,560 @@
+#include "core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "command.h"
+#include "frame.h"
+#include "registry.h"
+
+/* How long a write waits for a leader before it is refused, in election
+ * timeouts since one was last known: an ordinary election takes two. When
+ * there was none for longer, the cluster is without a quorum and waiting
+ * would only hide it. */
+enum { LEADER_PATIENCE = 5 };
+/* Deadlines are looked at this often. */
+enum { SCAN_MS = 20 };
+/* How often a leader that is short of disk space offers its leadership. */
+enum { HAND_OVER_MIN_MS = 1000, HAND_OVER_MAX_MS = 60000 };
+
+static uint64_t now(const struct core *c)
+{
+    return c->env.now_ms(c->env.data);
+}
+
+static struct registry *registry(const struct core *c)
+{
+    return c->consensus.fsm.registry;
+}
+
+/* --- Answering --------------------------------------------------------------- */
+
+static void answer(struct core *c, struct service_request *r, enum err e)
+{
+    r->err = e;
+    /* A verdict or a look-up may well reflect revision 0, and nothing else. */
+    if (r->revision == 0 && err_class(e) != ERR_CLASS_OK && err_class(e) != ERR_CLASS_CALLER) {
+        r->revision = registry_revision(registry(c));
+    }
+    r->leader_id = consensus_leader(&c->consensus);
+    list_remove(&r->link);
+    c->live_count--;
+    c->stats.refused_no_leader += e == ERR_NO_LEADER;
+    c->stats.refused_overloaded += e == ERR_OVERLOADED;
+    c->env.answer(c->env.data, r);
+}
+
+/* As leader: when a majority was last heard, itself counted as now. */
+static uint64_t majority_heard_ms(const struct core *c)
+{
+    uint64_t times[CONSENSUS_MEMBERS_MAX];
+    unsigned n = 0, needed = consensus_voters(&c->consensus) / 2;
+
+    if (needed == 0) {
+        return now(c);
+    }
+    /* Insertion sort, latest first, of at most 15. */
+    for (unsigned i = 0; i < CONSENSUS_MEMBERS_MAX; i++) {
+        unsigned at = n;
+
+        if (c->heard[i].id == 0 || !consensus_is_voter(&c->consensus, c->heard[i].id)) {
+            continue;
+        }
+        for (; at > 0 && times[at - 1] < c->heard[i].ms; at--) {
+            times[at] = times[at - 1];
+        }
+        times[at] = c->heard[i].ms;
+        n++;
+    }
+    return n < needed ? 0 : times[needed - 1];
+}
+
+static uint64_t staleness_ms(const struct core *c)
+{
+    uint64_t contact_ms = c->leader_contact_ms;
+
+    if (consensus_leads_for_sure(&c->consensus)) {
+        contact_ms = majority_heard_ms(c);
+    }
+    return contact_ms == 0 ? UINT64_MAX : now(c) - contact_ms;
+}
+
+static void look_up(struct core *c, struct service_request *r)
+{
+    const struct command *k = &r->command;
+    bool found = registry_find(registry(c), k->env_id, k->name, k->name_len, &r->found);
+
+    r->revision = registry_revision(registry(c));
+    r->staleness_ms = staleness_ms(c);
+    answer(c, r, found ? ERR_OK : ERR_PROCESS_NOT_FOUND);
+}
+
+/* --- Writes -------------------------------------------------------------------- */
+
+static bool hopeless(const struct core *c)
+{
+    return now(c) - c->leader_seen_ms > (uint64_t)LEADER_PATIENCE * c->election_timeout_ms;
+}
+
+/* Who just said that it does not lead is not asked again at once. */
+static bool may_ask(const struct core *c, uint64_t leader)
+{
+    return leader != c->refused_by || now(c) - c->refused_ms >= c->consensus.config.heartbeat_ms;
+}
+
+static void park(struct core *c, struct proposal *p)
+{
+    p->place = PROPOSAL_PARKED;
+    p->slot = NULL;
+    list_push_back(&c->parked, &p->link);
+}
+
+/* Finds a way for a write that nobody has taken yet. */
+static void route(struct core *c, struct proposal *p)
+{
+    uint64_t leader = consensus_leader(&c->consensus);
+    enum err e;
+
+    if (consensus_leads(&c->consensus)) {
+        p->place = PROPOSAL_CONSENSUS;
+        e = consensus_propose(&c->consensus, p);
+    } else if (p->forwarded) {
+        e = ERR_NO_LEADER; /* one hop only */
+    } else if (leader != 0 && leader != c->id && may_ask(c, leader)) {
+        p->place = PROPOSAL_FORWARD;
+        e = forward_submit(&c->forward, p);
+    } else if (!hopeless(c)) {
+        park(c, p);
+        return;
+    } else {
+        e = ERR_NO_LEADER;
+    }
+    if (e != ERR_OK) {
+        p->done(p, e, NULL);
+    }
+}
+
+static void on_written(struct proposal *p, enum err err, const struct verdict *v)
+{
+    struct service_request *r = LIST_ENTRY(p, struct service_request, proposal);
+    struct core *c = r->core;
+
+    if (err == ERR_NO_LEADER && p->place == PROPOSAL_FORWARD) {
+        c->refused_by = consensus_leader(&c->consensus);
+        c->refused_ms = now(c);
+    }
+    if (err == ERR_NO_LEADER && !c->draining && !hopeless(c) && now(c) < r->deadline_ms) {
+        /* Surely not applied, and there is time for another attempt. */
+        park(c, p);
+    } else if (err == ERR_OK) {
+        r->verdict = *v;
+        r->revision = v->revision;
+        answer(c, r, v->err);
+    } else {
+        answer(c, r, err);
+    }
+}
+
+/* Proposals that wait for a leader, or whose leader went away. */
+static void reroute(struct core *c)
+{
+    uint64_t leader = consensus_leader(&c->consensus);
+    struct list queue;
+    struct list *link;
+
+    list_init(&queue);
+    if (!consensus_leads(&c->consensus)) {
+        consensus_take_queue(&c->consensus, &queue);
+    }
+    if (leader == 0 || leader == c->id) {
+        forward_take_queue(&c->forward, &queue);
+    }
+    if ((leader != 0 && may_ask(c, leader)) || hopeless(c)) {
+        list_splice_back(&queue, &c->parked);
+    }
+    while ((link = list_pop_front(&queue)) != NULL) {
+        route(c, LIST_ENTRY(link, struct proposal, link));
+    }
+}
+
+/* Whether the write was surely never handed to libraft, here or elsewhere. */
+static bool take_back(struct core *c, struct proposal *p)
+{
+    switch (p->place) {
+    case PROPOSAL_CONSENSUS:
+        return consensus_take_back(&c->consensus, p);
+    case PROPOSAL_FORWARD:
+        return forward_take_back(&c->forward, p);
+    default:
+        list_remove(&p->link);
+        return true;
+    }
+}
+
+/* --- Reads ------------------------------------------------------------------------ */
+
+static void on_gate_open(void *data, struct readgate_waiter *w)
+{
+    struct core *c = data;
+
+    if (w == &c->caught_up) {
+        c->is_caught_up = true;
+        return;
+    }
+    look_up(c, LIST_ENTRY(w, struct service_request, waiter));
+}
+
+static void read(struct core *c, struct service_request *r)
+{
+    switch (r->consistency) {
+    case SERVICE_STALE:
+        c->stats.reads_local++;
+        look_up(c, r);
+        break;
+    case SERVICE_AT_LEAST:
+        c->stats.reads_local++;
+        if (registry_revision(registry(c)) >= r->at_least) {
+            look_up(c, r);
+        } else {
+            list_push_back(&c->catching, &r->waiter.link);
+        }
+        break;
+    default:
+        c->stats.reads_linearizable++;
+        if (consensus_leader(&c->consensus) == 0 && hopeless(c)) {
+            answer(c, r, ERR_NO_LEADER);
+        } else {
+            readgate_submit(&c->readgate, &r->waiter);
+        }
+        break;
+    }
+}
+
+/* Reads whose revision has arrived. */
+static void serve_caught_up(struct core *c)
+{
+    uint64_t revision = registry_revision(registry(c));
+    struct list *link = c->catching.next;
+
+    if (revision == c->seen_revision) {
+        return;
+    }
+    c->seen_revision = revision;
+    while (link != &c->catching) {
+        struct service_request *r = LIST_ENTRY(link, struct service_request, waiter.link);
+
+        link = link->next;
+        if (r->at_least <= revision) {
+            list_remove(&r->waiter.link);
+            look_up(c, r);
+        }
+    }
+}
+
+/* --- Requests ----------------------------------------------------------------------- */
+
+static void fill(struct core *c, struct service_request *r)
+{
+    if (r->op == SERVICE_CLUSTER) {
+        r->cluster = mem_zalloc(1, sizeof *r->cluster);
+        core_fill_cluster(c, r->cluster);
+    } else {
+        r->metrics = mem_zalloc(1, sizeof *r->metrics);
+        core_fill_metrics(c, r->metrics);
+    }
+    r->revision = registry_revision(registry(c));
+    answer(c, r, ERR_OK);
+}
+
+void core_submit(struct core *c, struct service_request *r)
+{
+    r->core = c;
+    r->revision = 0;
+    r->deadline_ms = now(c) + r->timeout_ms;
+    list_push_back(&c->live, &r->link);
+    c->live_count++;
+    if (r->op == SERVICE_CLUSTER || r->op == SERVICE_METRICS) {
+        fill(c, r);
+    } else if (c->draining) {
+        answer(c, r, ERR_SHUTTING_DOWN);
+    } else if (c->live_count > CORE_REQUESTS_MAX) {
+        answer(c, r, ERR_OVERLOADED);
+    } else if (r->op == SERVICE_READ) {
+        r->waiter.from = 0;
+        read(c, r);
+    } else {
+        r->proposal.command = &r->command;
+        r->proposal.done = on_written;
+        r->proposal.forwarded = false;
+        r->proposal.slot = NULL;
+        route(c, &r->proposal);
+    }
+}
+
+/* Answers a request that may wait no longer; `why` if nothing was started. */
+static void expire(struct core *c, struct service_request *r, enum err why)
+{
+    if (r->op == SERVICE_WRITE) {
+        answer(c, r, take_back(c, &r->proposal) ? why : ERR_OUTCOME_UNKNOWN);
+        return;
+    }
+    list_remove(&r->waiter.link);
+    answer(c, r, r->consistency == SERVICE_AT_LEAST ? ERR_NOT_CAUGHT_UP : why);
+}
+
+static bool waits_for_nothing(const struct core *c, const struct service_request *r)
+{
+    return r->op == SERVICE_READ && r->consistency == SERVICE_LINEARIZABLE && c->seen_leader == 0 &&
+           hopeless(c);
+}
+
+static void scan_deadlines(struct core *c)
+{
+    uint64_t now_ms = now(c);
+    struct list *link = c->live.next;
+
+    if (now_ms < c->next_scan_ms) {
+        return;
+    }
+    c->next_scan_ms = now_ms + SCAN_MS;
+    while (link != &c->live) {
+        struct service_request *r = LIST_ENTRY(link, struct service_request, link);
+
+        link = link->next;
+        if (now_ms >= r->deadline_ms || waits_for_nothing(c, r)) {
+            expire(c, r, ERR_NO_LEADER);
+        }
+    }
+}
+
+/* --- Events ---------------------------------------------------------------------------- */
+
+static void note_heard(struct core *c, uint64_t from)
+{
+    for (unsigned i = 0; i < CONSENSUS_MEMBERS_MAX; i++) {
+        if (c->heard[i].id == from || c->heard[i].id == 0) {
+            c->heard[i] = (struct core_heard){.id = from, .ms = now(c)};
+            return;
+        }
+    }
+}
+
+enum err core_on_frame(struct core *c, uint64_t from, const struct frame *f)
+{
+    enum err e;
+
+    switch (f->type) {
+    case FRAME_APPEND_ENTRIES:
+    case FRAME_APPEND_ENTRIES_RESULT:
+    case FRAME_REQUEST_VOTE:
+    case FRAME_REQUEST_VOTE_RESULT:
+    case FRAME_INSTALL_SNAPSHOT:
+    case FRAME_TIMEOUT_NOW:
+        e = raftio_receive(&c->consensus.raftio, from, f);
+        if (f->type == FRAME_APPEND_ENTRIES_RESULT) {
+            note_heard(c, from);
+        } else if (f->type == FRAME_APPEND_ENTRIES && consensus_leader(&c->consensus) == from) {
+            c->leader_contact_ms = now(c);
+        }
+        return e;
+    case FRAME_FORWARD:
+    case FRAME_FORWARD_RESULT:
+        return forward_on_frame(&c->forward, from, f);
+    case FRAME_READ_INDEX:
+    case FRAME_READ_INDEX_RESULT:
+    case FRAME_TERM_QUESTION:
+    case FRAME_TERM_ANSWER:
+        return readgate_on_frame(&c->readgate, from, f);
+    case FRAME_PROBE:
+    case FRAME_PROBE_RESULT:
+        return probation_on_frame(&c->probation, from, f);
+    default:
+        return ERR_MALFORMED;
+    }
+}
+
+void core_on_link_down(struct core *c, uint64_t id, bool outgoing)
+{
+    if (outgoing) {
+        raftio_link_down(&c->consensus.raftio, id);
+    }
+    forward_link_down(&c->forward, id);
+    readgate_link_down(&c->readgate, id);
+}
+
+void core_on_drain(struct core *c, uint64_t id)
+{
+    raftio_drained(&c->consensus.raftio, id);
+}
+
+/* A new leader: whoever follows it asks it once how far it must catch up. */
+static void watch_leader(struct core *c)
+{
+    uint64_t leader = consensus_leader(&c->consensus);
+
+    if (leader != 0) {
+        c->leader_seen_ms = now(c);
+    }
+    if (leader == c->seen_leader) {
+        return;
+    }
+    c->seen_leader = leader;
+    c->is_caught_up = false;
+    list_remove(&c->caught_up.link);
+    if (leader != 0) {
+        readgate_submit(&c->readgate, &c->caught_up);
+    }
+}
+
+void core_set_short_of_space(struct core *c, bool is_short)
+{
+    c->short_of_space = is_short;
+    c->consensus.refusal = is_short ? ERR_DISK_LOW : ERR_OK;
+    c->hand_over_ms = now(c);
+    c->hand_over_wait_ms = HAND_OVER_MIN_MS;
+}
+
+/* Whoever takes over may be short of space too and give it back: each offer
+ * waits twice as long as the one before. */
+static void offer_leadership(struct core *c)
+{
+    if (!c->short_of_space || !consensus_leads_for_sure(&c->consensus) ||
+        now(c) < c->hand_over_ms || consensus_voters(&c->consensus) < 2) {
+        return;
+    }
+    c->hand_over_ms = now(c) + c->hand_over_wait_ms;
+    if (c->hand_over_wait_ms < HAND_OVER_MAX_MS) {
+        c->hand_over_wait_ms *= 2;
+    }
+    (void)consensus_transfer(&c->consensus, 0); /* nobody there: offered again */
+}
+
+void core_turn(struct core *c)
+{
+    enum err e;
+
+    consensus_observe(&c->consensus);
+    e = probation_turn(&c->probation);
+    if (e != ERR_OK) {
+        c->env.fatal(c->env.data, e, "writing to the data directory that this replica votes");
+    }
+    c->readgate.mute = !probation_over(&c->probation);
+    watch_leader(c);
+    offer_leadership(c);
+    reroute(c);
+    readgate_turn(&c->readgate);
+    serve_caught_up(c);
+    scan_deadlines(c);
+    consensus_flush(&c->consensus);
+    if (c->seen_leader != c->id) {
+        forward_flush(&c->forward, c->seen_leader);
+    }
+}
+
+/* --- Life ---------------------------------------------------------------------------------- */
+
+enum err core_init(struct core *c, const struct core_config *config, const struct core_env *env,
+                   char *errmsg, size_t errmsg_len)
+{
+    struct consensus_env cenv = {
+        .disk = env->disk,
+        .net = env->net,
+        .fatal = env->fatal,
+        .wall_ms = env->wall_ms,
+        .data = env->data,
+    };
+    uint64_t id = config->consensus.id;
+    unsigned heartbeat_ms = config->consensus.heartbeat_ms;
+    enum err e;
+
+    memset(c, 0, sizeof *c);
+    c->env = *env;
+    c->id = id;
+    c->election_timeout_ms = config->consensus.election_timeout_ms;
+    list_init(&c->live);
+    list_init(&c->parked);
+    list_init(&c->catching);
+    list_init(&c->caught_up.link);
+    e = consensus_init(&c->consensus, &config->consensus, &cenv, errmsg, errmsg_len);
+    if (e != ERR_OK) {
+        return e;
+    }
+    readgate_init(&c->readgate, &c->consensus, env->net, id, heartbeat_ms);
+    c->readgate.now_ms = env->now_ms;
+    c->readgate.round = config->life >> 1;
+    c->readgate.ready = on_gate_open;
+    c->readgate.clock = env->data;
+    c->readgate.data = c;
+    forward_init(&c->forward, &c->consensus, env->net, config->life);
+    probation_init(&c->probation, &c->consensus, env->net, id, heartbeat_ms * 4);
+    c->probation.now_ms = env->now_ms;
+    c->probation.write_voter = env->write_voter;
+    c->probation.data = env->data;
+    return ERR_OK;
+}
+
+enum err core_start(struct core *c, const struct core_config *config, char *errmsg,
+                    size_t errmsg_len)
+{
+    uint64_t others[PROBATION_OTHERS_MAX];
+    unsigned n = 0;
+    enum err e;
+
+    for (unsigned i = 0; i < config->members_count; i++) {
+        if (config->members[i] != c->id) {
+            CHECK(n < PROBATION_OTHERS_MAX);
+            others[n++] = config->members[i];
+        }
+    }
+    e = probation_begin(&c->probation, config->voter, config->vote_floor, others, n);
+    if (e != ERR_OK) {
+        return e;
+    }
+    c->leader_seen_ms = now(c);
+    return consensus_start(&c->consensus, errmsg, errmsg_len);
+}
+
+void core_drain(struct core *c)
+{
+    c->draining = true;
+    if (consensus_leads(&c->consensus) && consensus_voters(&c->consensus) > 1) {
+        (void)consensus_transfer(&c->consensus, 0); /* nobody to take over: elections will do */
+    }
+}
+
+bool core_idle(const struct core *c)
+{
+    return c->live_count == 0 && !c->consensus.transferring;
+}
+
+void core_close(struct core *c, void (*closed)(void *data))
+{
+    struct list *link = c->live.next;
+
+    c->draining = true;
+    while (link != &c->live) {
+        struct service_request *r = LIST_ENTRY(link, struct service_request, link);
+
+        link = link->next;
+        expire(c, r, ERR_SHUTTING_DOWN);
+    }
+    list_remove(&c->caught_up.link);
+    consensus_close(&c->consensus, closed);
+}
+
+void core_fini(struct core *c)
+{
+    readgate_fini(&c->readgate);
+    forward_fini(&c->forward);
+    consensus_fini(&c->consensus);
+}
+
+/* --- Looking ---------------------------------------------------------------------------------- */
+
+bool core_ready(struct core *c)
+{
+    return probation_over(&c->probation) && c->seen_leader != 0 && c->is_caught_up &&
+           !c->draining && !c->short_of_space;
+}

@@ -1,0 +1,117 @@
+/*
+ * callsignd: puts the HTTP side in front of a replica and runs it.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "config.h"
+#include "http/server.h"
+#include "replica.h"
+#include "storage/storage.h"
+
+/* How long open requests may take to be answered after SIGTERM; with the hand
+ * over of leadership and the closing of files the process is gone in 10 s. */
+enum { FILES_BESIDE_HTTP = 256 }; /* links, log segments, snapshots, the loops' own */
+enum { DRAIN_GRACE_MS = 6000, HEADER_TIMEOUT_MS = 10000, IDLE_TIMEOUT_MS = 120000 };
+
+struct front {
+    const struct config *config;
+    struct http_server *server;
+};
+
+static enum err front_start(void *data, struct service *service, char *errmsg, unsigned errmsg_len)
+{
+    struct front *f = data;
+    struct http_config config = {
+        .listen_address = f->config->http,
+        .threads = f->config->http_threads,
+        .connections_max = f->config->http_connections,
+        .request_timeout_ms = f->config->request_timeout_ms,
+        .header_timeout_ms = HEADER_TIMEOUT_MS,
+        .idle_timeout_ms = IDLE_TIMEOUT_MS,
+        .raft_version = CALLSIGN_RAFT_VERSION,
+    };
+
+    return http_server_start(service, &config, errmsg, errmsg_len, &f->server);
+}
+
+static void front_stop(void *data, void (*stopped)(void *data), void *stopped_data)
+{
+    struct front *f = data;
+
+    http_server_stop(f->server, DRAIN_GRACE_MS, stopped, stopped_data);
+}
+
+static void front_free(void *data)
+{
+    struct front *f = data;
+
+    http_server_free(f->server);
+}
+
+/* Each connection is a file; the limit of the session is often 1024. */
+static void raise_file_limit(const struct config *config)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)config->http_connections + FILES_BESIDE_HTTP;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
+        return;
+    }
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
+        log_event(LOG_WARN, "file_limit_low", "files=%llu wanted=%llu action=%s",
+                  (unsigned long long)limit.rlim_cur, (unsigned long long)wanted,
+                  LOG_Q("raise the hard limit of open files or lower --http-connections"));
+    }
+}
+
+/* callsignd inspect DIR: a data directory, or the log directory in one. */
+static int inspect(const char *path)
+{
+    char log[DATADIR_PATH_BYTES_MAX + sizeof "/raft"];
+
+    (void)snprintf(log, sizeof log, "%s/raft", path);
+    return storage_inspect(access(log, F_OK) == 0 ? log : path, stdout) == ERR_OK
+               ? REPLICA_EXIT_OK
+               : REPLICA_EXIT_BROKEN;
+}
+
+int main(int argc, char **argv, char **envp)
+{
+    struct config config;
+    char why[CONFIG_WHY_MAX] = "";
+    struct front front = {.config = &config};
+    struct replica_front port = {front_start, front_stop, front_free, &front};
+    int rc;
+
+    if (argc == 3 && strcmp(argv[1], "inspect") == 0) {
+        return inspect(argv[2]);
+    }
+    switch (config_parse(argv, envp, &config, why, sizeof why)) {
+    case CONFIG_EXIT_OK:
+        return EXIT_SUCCESS;
+    case CONFIG_EXIT_USAGE:
+        fprintf(stderr, "callsignd: %s\n", why);
+        return REPLICA_EXIT_CONFIG;
+    default:
+        break;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    /* For the log's writes that cannot be done without blocking, and for
+     * snapshots; libuv's default of 4 lets one of them wait for the other. */
+    setenv("UV_THREADPOOL_SIZE", "8", 0);
+    log_set_level(config.log_level);
+    log_start();
+    raise_file_limit(&config);
+    rc = replica_run(&config, &port);
+    log_stop();
+    config_fini(&config);
+    return rc;
+}

@@ -1,0 +1,351 @@
+/*
+ * States
+ *   STARTING  replica_run until the loop runs
+ *   RUNNING   on_signal -> begin_drain
+ *   DRAINING  the front answers what is open; on_front_stopped -> close_core
+ *   CLOSING   on_core_closed -> peers_stop -> on_peers_stopped -> handles closed
+ *   the loop ends when the last handle is closed
+ */
+#include "replica.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <uv.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "replica_internal.h"
+
+enum { BEAT_MS = 100, SPACE_MS = 500 };
+
+/* --- Events ---------------------------------------------------------------------------- */
+
+static void on_frame(void *data, uint64_t from, const struct frame *f)
+{
+    struct replica *r = data;
+    uint64_t now_ms = uv_now(&r->loop);
+
+    if (r->state == CLOSING || core_on_frame(&r->core, from, f) == ERR_OK) {
+        return;
+    }
+    if (now_ms - r->nonsense_logged_ms > 1000) {
+        r->nonsense_logged_ms = now_ms;
+        log_event(LOG_ERROR, "peer_nonsense", "peer=%" PRIu64 " frame_type=%d", from, f->type);
+    }
+}
+
+static void on_link(void *data, uint64_t id, bool up)
+{
+    struct replica *r = data;
+
+    if (!up && r->state != CLOSING) {
+        core_on_link_down(&r->core, id, true);
+    }
+}
+
+static void on_inbound(void *data, uint64_t id, bool up)
+{
+    struct replica *r = data;
+
+    if (!up && r->state != CLOSING) {
+        core_on_link_down(&r->core, id, false);
+    }
+}
+
+static void on_drain(void *data, uint64_t id)
+{
+    struct replica *r = data;
+
+    if (r->state != CLOSING) {
+        core_on_drain(&r->core, id);
+    }
+}
+
+static void wake_core(void *data)
+{
+    struct replica *r = data;
+
+    uv_async_send(&r->wake);
+}
+
+static void on_wake(uv_async_t *handle)
+{
+    struct replica *r = handle->data;
+    struct list requests;
+    struct list *link;
+
+    list_init(&requests);
+    service_take(r->service, &requests);
+    while ((link = list_pop_front(&requests)) != NULL) {
+        core_submit(&r->core, LIST_ENTRY(link, struct service_request, link));
+    }
+}
+
+static void log_changes(struct replica *r)
+{
+    uint64_t leader = r->core.seen_leader;
+    bool ready = core_ready(&r->core);
+
+    if (leader != r->seen_leader) {
+        r->seen_leader = leader;
+        log_event(LOG_INFO, leader == 0 ? "leader_lost" : "leader_known",
+                  "leader=%" PRIu64 " term=%" PRIu64 " own=%s", leader,
+                  consensus_term(&r->core.consensus), leader == r->config->id ? "yes" : "no");
+    }
+    if (ready != r->was_ready) {
+        r->was_ready = ready;
+        log_event(LOG_INFO, ready ? "ready" : "not_ready", "applied=%" PRIu64,
+                  consensus_applied_index(&r->core.consensus));
+    }
+}
+
+static void measure_turn(struct replica *r)
+{
+    uint64_t now_ns = uv_hrtime(), idle_ns = uv_metrics_idle_time(&r->loop);
+    uint64_t busy_us;
+
+    if (r->turn_ns != 0) {
+        busy_us = (now_ns - r->turn_ns - (idle_ns - r->idle_ns)) / 1000;
+        if (busy_us > r->stall_max_us) {
+            r->stall_max_us = busy_us;
+        }
+    }
+    r->turn_ns = now_ns;
+    r->idle_ns = idle_ns;
+}
+
+/* After the loop has read and timed, before it sleeps. */
+static void turn(struct replica *r)
+{
+    if (r->state == CLOSING || r->state == STARTING) {
+        return;
+    }
+    core_turn(&r->core);
+    log_changes(r);
+    service_beat(r->service, uv_now(&r->loop));
+    service_publish(r->service);
+}
+
+static void on_prepare(uv_prepare_t *handle)
+{
+    turn(handle->data);
+}
+
+static void on_check(uv_check_t *handle)
+{
+    measure_turn(handle->data);
+    turn(handle->data);
+}
+
+/* A replica that is short of disk space must not lead, and says so. */
+static void watch_space(struct replica *r)
+{
+    static const char *const names[] = {"enough", "low", "full"};
+    enum storage_space space;
+
+    if (r->state != RUNNING || uv_now(&r->loop) - r->space_checked_ms < SPACE_MS) {
+        return;
+    }
+    r->space_checked_ms = uv_now(&r->loop);
+    space = storage_space(r->storage);
+    if (space == r->space) {
+        return;
+    }
+    r->space = space;
+    core_set_short_of_space(&r->core, space != STORAGE_SPACE_ENOUGH);
+    log_event(space == STORAGE_SPACE_ENOUGH ? LOG_INFO : LOG_ERROR, "disk_space",
+              "state=%s data_dir=%s action=%s", names[space], LOG_Q(r->config->data_dir),
+              LOG_Q(space == STORAGE_SPACE_ENOUGH
+                        ? "none: it takes part in everything again"
+                        : "free space on this disk; until then this replica neither leads for long "
+                          "nor takes writes, and comes back by itself"));
+}
+
+static void on_beat(uv_timer_t *handle)
+{
+    watch_space(handle->data); /* the turn that follows is what matters besides */
+}
+
+/* --- Stopping ------------------------------------------------------------------------------ */
+
+static void close_handle(void *handle)
+{
+    if (!uv_is_closing(handle)) {
+        uv_close(handle, NULL);
+    }
+}
+
+static void close_handles(struct replica *r)
+{
+    if (!r->handles_open) {
+        return;
+    }
+    close_handle(&r->wake);
+    close_handle(&r->front_stopped);
+    close_handle(&r->prepare);
+    close_handle(&r->check);
+    close_handle(&r->beat);
+    close_handle(&r->sigterm);
+    close_handle(&r->sigint);
+}
+
+static void on_peers_stopped(void *data)
+{
+    close_handles(data);
+}
+
+static void on_core_closed(void *data)
+{
+    struct replica *r = data;
+    struct peers *peers = r->peers;
+
+    storage_close(r->storage);
+    r->peers = NULL;
+    if (peers != NULL) {
+        peers_stop(peers, on_peers_stopped, r);
+    } else {
+        close_handles(r);
+    }
+}
+
+static void close_core(struct replica *r)
+{
+    on_wake(&r->wake); /* requests flushed meanwhile are refused, not lost */
+    core_close(&r->core, on_core_closed);
+    service_publish(r->service);
+    r->state = CLOSING;
+}
+
+static void on_front_stopped(uv_async_t *handle)
+{
+    struct replica *r = handle->data;
+
+    if (r->state != DRAINING) {
+        return;
+    }
+    r->front->free(r->front->front);
+    close_core(r);
+}
+
+static void front_stopped(void *data)
+{
+    struct replica *r = data;
+
+    uv_async_send(&r->front_stopped);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct replica *r = handle->data;
+
+    if (r->state != RUNNING) {
+        return;
+    }
+    log_event(LOG_INFO, "stopping", "signal=%d", number);
+    r->state = DRAINING;
+    service_set_draining(r->service);
+    core_drain(&r->core);
+    r->front->stop(r->front->front, front_stopped, r);
+}
+
+/* --- Starting ---------------------------------------------------------------------- */
+
+/* Started last of all with the loop, so that its turn comes before the links
+ * write what the turn sends (libuv runs the youngest first). */
+static void start_handles(struct replica *r)
+{
+    uv_async_init(&r->loop, &r->wake, on_wake);
+    uv_async_init(&r->loop, &r->front_stopped, on_front_stopped);
+    uv_prepare_init(&r->loop, &r->prepare);
+    uv_check_init(&r->loop, &r->check);
+    uv_timer_init(&r->loop, &r->beat);
+    uv_signal_init(&r->loop, &r->sigterm);
+    uv_signal_init(&r->loop, &r->sigint);
+    r->handles_open = true;
+    r->wake.data = r;
+    r->front_stopped.data = r;
+    r->prepare.data = r;
+    r->check.data = r;
+    r->beat.data = r;
+    r->sigterm.data = r;
+    r->sigint.data = r;
+    uv_prepare_start(&r->prepare, on_prepare);
+    uv_check_start(&r->check, on_check);
+    uv_timer_start(&r->beat, on_beat, BEAT_MS, BEAT_MS);
+    uv_signal_start(&r->sigterm, on_signal, SIGTERM);
+    uv_signal_start(&r->sigint, on_signal, SIGINT);
+}
+
+static int start(struct replica *r)
+{
+    struct peers_events events = {
+        .on_frame = on_frame,
+        .on_link = on_link,
+        .on_inbound = on_inbound,
+        .on_drain = on_drain,
+        .data = r,
+    };
+    char why[256] = "";
+    enum err e;
+    int rc;
+
+    rc = replica_start_core(r);
+    if (rc != REPLICA_EXIT_OK) {
+        return rc;
+    }
+    rc = replica_start_peers(r, &events);
+    if (rc != REPLICA_EXIT_OK) {
+        return rc;
+    }
+    start_handles(r);
+    r->service = service_new(r->config->id, wake_core, r);
+    service_beat(r->service, uv_now(&r->loop));
+    e = r->front->start(r->front->front, r->service, why, sizeof why);
+    if (e != ERR_OK) {
+        return replica_refuse(r, "http_port", e, why);
+    }
+    r->state = RUNNING;
+    return REPLICA_EXIT_OK;
+}
+
+/* A start that failed half-way: closes what it had opened. */
+static void undo_start(struct replica *r)
+{
+    r->state = CLOSING;
+    if (r->core_open) {
+        core_close(&r->core, on_core_closed);
+    } else {
+        storage_close(r->storage);
+    }
+    uv_run(&r->loop, UV_RUN_DEFAULT);
+}
+
+int replica_run(const struct config *config, const struct replica_front *front)
+{
+    struct replica *r = mem_zalloc(1, sizeof *r);
+    int rc;
+
+    r->config = config;
+    r->front = front;
+    CHECK(uv_loop_init(&r->loop) == 0);
+    CHECK(uv_loop_configure(&r->loop, UV_METRICS_IDLE_TIME) == 0);
+    rc = start(r);
+    if (rc == REPLICA_EXIT_OK) {
+        log_event(LOG_INFO, "started", "replica=%" PRIu64 " peer=%s http=%s data_dir=%s",
+                  config->id, LOG_Q(config->peer), LOG_Q(config->http), LOG_Q(config->data_dir));
+        uv_run(&r->loop, UV_RUN_DEFAULT);
+        log_event(LOG_INFO, "stopped", "replica=%" PRIu64, config->id);
+    } else {
+        undo_start(r);
+    }
+    if (r->core_open) {
+        core_fini(&r->core);
+    }
+    service_free(r->service);
+    datadir_close(r->datadir);
+    CHECK(uv_loop_close(&r->loop) == 0);
+    free(r);
+    return rc;
+}

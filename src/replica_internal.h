@@ -1,0 +1,61 @@
+/*
+ * replica_internal.h - what replica.c (events, stopping), replica_start.c
+ * (files, log, links) and replica_status.c (answers about the cluster) share.
+ * Nobody else includes it.
+ */
+#ifndef CALLSIGN_REPLICA_INTERNAL_H
+#define CALLSIGN_REPLICA_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "config.h"
+#include "core.h"
+#include "datadir.h"
+#include "net.h"
+#include "peer.h"
+#include "replica.h"
+#include "service.h"
+#include "storage/storage.h"
+
+enum replica_state { STARTING, RUNNING, DRAINING, CLOSING };
+
+struct replica {
+    const struct config *config;
+    const struct replica_front *front;
+    enum replica_state state;
+    bool core_open, handles_open; /* must be closed, also after a start that failed */
+    uv_loop_t loop;
+    uv_async_t wake; /* requests are waiting */
+    uv_async_t front_stopped;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_timer_t beat;
+    uv_signal_t sigterm, sigint;
+    struct datadir *datadir;
+    struct storage *storage;
+    enum storage_space space;
+    uint64_t space_checked_ms;
+    struct net net;
+    struct peers *peers;
+    struct service *service;
+    struct core core;
+    uint64_t seen_leader;
+    bool was_ready;
+    uint64_t turn_ns, idle_ns; /* of the loop, at the end of the last turn */
+    uint64_t stall_max_us;
+    uint64_t nonsense_logged_ms;
+};
+
+/* Data directory, log and core. The exit code; a failure was logged. */
+int replica_start_core(struct replica *r);
+/* The links; `events` are what they report. */
+int replica_start_peers(struct replica *r, const struct peers_events *events);
+/* Logs why a step of the start failed; the exit code. */
+int replica_refuse(const struct replica *r, const char *step, enum err e, const char *why);
+
+/* The core's answers, completed with what only the links know. */
+void replica_answer(void *data, struct service_request *request);
+
+#endif

@@ -1,0 +1,319 @@
+/*
+ * From a directory to a running core: lock and identity, the bootstrap of a
+ * fresh directory, the log, the links.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "replica_internal.h"
+
+enum { MARKER_VOTER_BYTES = 8 };
+#define MARKER_VOTER "voter"
+
+/* --- What the core is given ----------------------------------------------------- */
+
+static uint64_t loop_ms(void *data)
+{
+    struct replica *r = data;
+
+    return uv_now(&r->loop);
+}
+
+static uint64_t wall_ms(void *data)
+{
+    struct timespec t;
+
+    (void)data;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void fatal(void *data, enum err err, const char *what)
+{
+    struct replica *r = data;
+
+    log_event(LOG_ERROR, "replica_broken", "why=%s detail=%s data_dir=%s action=%s",
+              LOG_Q(err_text(err)), LOG_Q(what), LOG_Q(r->config->data_dir),
+              LOG_Q("this replica ends; the others go on; start it again once the cause is gone"));
+    log_stop();
+    _exit(REPLICA_EXIT_BROKEN);
+}
+
+static enum err write_voter(void *data, uint64_t vote_floor)
+{
+    struct replica *r = data;
+    struct buf b;
+    enum err e;
+
+    buf_init(&b, MARKER_VOTER_BYTES);
+    buf_put_u64(&b, vote_floor);
+    e = datadir_marker_write(r->datadir, MARKER_VOTER, b.data, b.len);
+    buf_fini(&b);
+    if (e != ERR_OK) {
+        log_event(LOG_ERROR, "marker_failed", "why=%s", LOG_Q(datadir_why(r->datadir)));
+        return e;
+    }
+    log_event(LOG_INFO, "votes", "above_term=%" PRIu64, vote_floor);
+    return ERR_OK;
+}
+
+static enum err net_send(void *impl, uint64_t to, const struct frame *f)
+{
+    struct replica *r = impl;
+
+    if (r->peers == NULL) {
+        return ERR_AGAIN; /* starting or closing */
+    }
+    return peers_send(r->peers, to, f);
+}
+
+static size_t net_queued(void *impl, uint64_t to)
+{
+    struct replica *r = impl;
+
+    return r->peers == NULL ? 0 : peers_queued(r->peers, to);
+}
+
+/* --- Starting -------------------------------------------------------------------------------- */
+
+static void random_bytes(void *to, size_t n)
+{
+    CHECK(getrandom(to, n, 0) == (ssize_t)n);
+}
+
+static struct consensus_config consensus_config(const struct config *config)
+{
+    struct consensus_config k = {
+        .id = config->id,
+        .election_timeout_ms = config->election_timeout_ms,
+        .heartbeat_ms = config->heartbeat_ms,
+        .snapshot_threshold = config->snapshot_threshold,
+        .snapshot_trailing = config->snapshot_trailing,
+    };
+
+    random_bytes(k.hash_key, sizeof k.hash_key);
+    return k;
+}
+
+int replica_refuse(const struct replica *r, const char *step, enum err e, const char *why)
+{
+    log_event(LOG_ERROR, "start_failed", "step=%s why=%s detail=%s data_dir=%s", step,
+              LOG_Q(err_text(e)), LOG_Q(why), LOG_Q(r->config->data_dir));
+    return e == ERR_CONFIG ? REPLICA_EXIT_CONFIG : REPLICA_EXIT_BROKEN;
+}
+
+static enum err send_nowhere(void *impl, uint64_t to, const struct frame *f)
+{
+    (void)impl;
+    (void)to;
+    (void)f;
+    return ERR_AGAIN;
+}
+
+static void on_bootstrap_closed(void *data)
+{
+    (void)data;
+}
+
+static enum err open_storage(struct replica *r, const char *path, char *errmsg, size_t errmsg_len,
+                             struct storage **ret_storage)
+{
+    struct storage_config config = {
+        .path = path,
+        .replica_id = r->config->id,
+        .low_space_bytes = (uint64_t)r->config->disk_low_mib << 20,
+    };
+
+    config_cluster_id(r->config, config.cluster_id);
+    return storage_open(&r->loop, &config, errmsg, errmsg_len, ret_storage);
+}
+
+/* Writes the first configuration into raft.new/. */
+static enum err write_bootstrap(struct replica *r, char *errmsg, size_t errmsg_len)
+{
+    const struct config_members *members = &r->config->members;
+    struct consensus_config kconfig = consensus_config(r->config);
+    struct net nowhere = {.send = send_nowhere};
+    struct consensus *k = mem_zalloc(1, sizeof *k);
+    struct consensus_env env = {.net = &nowhere, .fatal = fatal, .wall_ms = wall_ms, .data = r};
+    uint64_t ids[CONFIG_MEMBERS_MAX];
+    struct storage *storage;
+    enum err e;
+
+    for (unsigned i = 0; i < members->count; i++) {
+        ids[i] = members->at[i].id;
+    }
+    e = open_storage(r, datadir_bootstrap_path(r->datadir), errmsg, errmsg_len, &storage);
+    if (e == ERR_OK) {
+        env.disk = storage_raft_io(storage);
+        e = consensus_init(k, &kconfig, &env, errmsg, errmsg_len);
+        if (e == ERR_OK) {
+            e = consensus_bootstrap(k, ids, members->count, errmsg, errmsg_len);
+            consensus_close(k, on_bootstrap_closed);
+            uv_run(&r->loop, UV_RUN_DEFAULT);
+            consensus_fini(k);
+        }
+        storage_close(storage);
+        uv_run(&r->loop, UV_RUN_DEFAULT);
+    }
+    free(k);
+    return e;
+}
+
+static int open_datadir(struct replica *r)
+{
+    struct datadir_identity identity = {.replica_id = r->config->id};
+    char why[STORAGE_WHY_MAX] = ""; /* as long as DATADIR_WHY_MAX */
+    enum err e;
+
+    config_cluster_id(r->config, identity.cluster_id);
+    e = datadir_open(r->config->data_dir, &identity, why, sizeof why, &r->datadir);
+    if (e != ERR_OK) {
+        return replica_refuse(r, "data_directory", e, why);
+    }
+    if (!datadir_is_fresh(r->datadir)) {
+        return REPLICA_EXIT_OK;
+    }
+    e = write_bootstrap(r, why, sizeof why);
+    if (e != ERR_OK) {
+        return replica_refuse(r, "bootstrap", e, why);
+    }
+    e = datadir_bootstrap_commit(r->datadir);
+    if (e != ERR_OK) {
+        return replica_refuse(r, "bootstrap", e, datadir_why(r->datadir));
+    }
+    log_event(LOG_INFO, "bootstrapped", "members=%u", r->config->members.count);
+    return REPLICA_EXIT_OK;
+}
+
+static enum err read_voter(struct replica *r, struct core_config *config)
+{
+    struct datadir_marker marker;
+    struct cursor c;
+    enum err e;
+
+    e = datadir_marker_read(r->datadir, MARKER_VOTER, &marker);
+    if (e != ERR_OK || !marker.found) {
+        return e;
+    }
+    cursor_init(&c, marker.bytes, marker.len);
+    config->voter = true;
+    config->vote_floor = cursor_u64(&c);
+    return c.bad ? ERR_STORAGE : ERR_OK;
+}
+
+/* A write at the end of the log is gone that may have been acknowledged: the
+ * replica must not vote before it has caught up. One that is alone in its
+ * cluster could never catch up with anybody. */
+static int give_up_vote(struct replica *r, struct core_config *config)
+{
+    if (r->config->members.count == 1 && !r->config->accept_data_loss) {
+        return replica_refuse(
+            r, "log", ERR_STORAGE,
+            "the end of the log is damaged and may have held acknowledged writes, "
+            "and no other replica has them: restore a copy of the directory, or "
+            "start once with --accept-data-loss to go on without them");
+    }
+    if (config->voter && datadir_marker_remove(r->datadir, MARKER_VOTER) != ERR_OK) {
+        return replica_refuse(r, "data_directory", ERR_STORAGE, datadir_why(r->datadir));
+    }
+    config->voter = false;
+    log_event(LOG_WARN, "log_in_doubt", "data_dir=%s action=%s", LOG_Q(r->config->data_dir),
+              LOG_Q("none: it votes again once it has caught up with the others"));
+    return REPLICA_EXIT_OK;
+}
+
+static int open_log(struct replica *r, struct core_config *config)
+{
+    char why[STORAGE_WHY_MAX] = "";
+    enum err e = read_voter(r, config);
+
+    if (e != ERR_OK) {
+        return replica_refuse(r, "data_directory", e, datadir_why(r->datadir));
+    }
+    e = open_storage(r, datadir_log_path(r->datadir), why, sizeof why, &r->storage);
+    if (e != ERR_OK) {
+        return replica_refuse(r, "log", e, why);
+    }
+    return storage_suspect(r->storage) ? give_up_vote(r, config) : REPLICA_EXIT_OK;
+}
+
+int replica_start_core(struct replica *r)
+{
+    struct core_env env = {
+        .net = &r->net,
+        .now_ms = loop_ms,
+        .wall_ms = wall_ms,
+        .fatal = fatal,
+        .write_voter = write_voter,
+        .answer = replica_answer,
+        .data = r,
+    };
+    struct core_config config = {.consensus = consensus_config(r->config)};
+    uint64_t ids[CONFIG_MEMBERS_MAX];
+    char why[DATADIR_WHY_MAX] = "";
+    enum err e;
+    int rc = open_datadir(r);
+
+    if (rc != REPLICA_EXIT_OK) {
+        return rc;
+    }
+    random_bytes(&config.life, sizeof config.life);
+    for (unsigned i = 0; i < r->config->members.count; i++) {
+        ids[i] = r->config->members.at[i].id;
+    }
+    config.members = ids;
+    config.members_count = r->config->members.count;
+    r->net = (struct net){.impl = r, .send = net_send, .queued = net_queued};
+    rc = open_log(r, &config);
+    if (rc != REPLICA_EXIT_OK) {
+        return rc;
+    }
+    env.disk = storage_raft_io(r->storage);
+    e = core_init(&r->core, &config, &env, why, sizeof why);
+    if (e != ERR_OK) {
+        return replica_refuse(r, "log", e, why);
+    }
+    r->core_open = true;
+    e = core_start(&r->core, &config, why, sizeof why);
+    if (e != ERR_OK) {
+        return replica_refuse(r, "log", e, why);
+    }
+    return REPLICA_EXIT_OK;
+}
+
+int replica_start_peers(struct replica *r, const struct peers_events *events)
+{
+    struct peers_config config = {
+        .id = r->config->id,
+        .listen_address = r->config->peer,
+        .http_address = r->config->http,
+        .events = *events,
+    };
+    char why[256] = "";
+    enum err e;
+
+    config_cluster_id(r->config, config.cluster_id);
+    e = peers_start(&r->loop, &config, why, sizeof why, &r->peers);
+    for (unsigned i = 0; i < r->config->members.count && e == ERR_OK; i++) {
+        const struct config_member *m = &r->config->members.at[i];
+
+        if (m->id != r->config->id) {
+            e = peers_add(r->peers, m->id, m->address);
+            snprintf(why, sizeof why, "peer %" PRIu64 " at %s", m->id, m->address);
+        }
+    }
+    if (e != ERR_OK) {
+        return replica_refuse(r, "peer_port", e, why);
+    }
+    return REPLICA_EXIT_OK;
+}

@@ -1,0 +1,106 @@
+/*
+ * What a replica says about itself and the others.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "replica_internal.h"
+
+static const char *peer_address(const struct replica *r, uint64_t id)
+{
+    for (unsigned i = 0; i < r->config->members.count; i++) {
+        if (r->config->members.at[i].id == id) {
+            return r->config->members.at[i].address;
+        }
+    }
+    return "";
+}
+
+static void fill_member(struct replica *r, struct service_member *m)
+{
+    uint64_t heard_ms;
+
+    snprintf(m->peer_address, sizeof m->peer_address, "%s", peer_address(r, m->id));
+    if (m->id == r->config->id) {
+        snprintf(m->http_address, sizeof m->http_address, "%s", r->config->http);
+        m->connected = true;
+        m->last_contact_ms = 0;
+        return;
+    }
+    m->last_contact_ms = UINT64_MAX;
+    if (r->peers == NULL) {
+        return;
+    }
+    heard_ms = peers_last_heard_ms(r->peers, m->id);
+    snprintf(m->http_address, sizeof m->http_address, "%s", peers_http_address(r->peers, m->id));
+    m->connected = peers_connected(r->peers, m->id);
+    m->last_contact_ms = heard_ms == 0 ? UINT64_MAX : uv_now(&r->loop) - heard_ms;
+}
+
+static void judge_health(struct service_cluster *k)
+{
+    for (unsigned i = 0; i < k->members_count; i++) {
+        if (!k->members[i].connected && k->health == SERVICE_OK) {
+            k->health = SERVICE_DEGRADED;
+            snprintf(k->why, sizeof k->why, "replica %" PRIu64 " is not reachable",
+                     k->members[i].id);
+        }
+    }
+    if (k->leader_id == 0) {
+        unsigned reachable = 0, voters = 0;
+
+        for (unsigned i = 0; i < k->members_count; i++) {
+            bool voter = k->members[i].role == SERVICE_ROLE_VOTER;
+
+            voters += voter;
+            reachable += voter && k->members[i].connected;
+        }
+        k->health = SERVICE_NO_QUORUM;
+        if (k->why[0] == '\0' || reachable <= voters / 2) {
+            snprintf(k->why, sizeof k->why,
+                     "no leader is known; %u of %u voters are reachable, %u are needed", reachable,
+                     voters, voters / 2 + 1);
+        }
+    }
+}
+
+static void fill_cluster(struct replica *r, struct service_cluster *k)
+{
+    uint8_t id[DATADIR_CLUSTER_ID_BYTES];
+
+    config_cluster_id(r->config, id);
+    for (unsigned i = 0; i < sizeof id; i++) {
+        snprintf(k->cluster_id + 2 * i, 3, "%02x", id[i]);
+    }
+    k->health = k->why[0] == '\0' ? SERVICE_OK : SERVICE_DEGRADED;
+    for (unsigned i = 0; i < k->members_count; i++) {
+        fill_member(r, &k->members[i]);
+    }
+    judge_health(k);
+}
+
+static void fill_metrics(const struct replica *r, struct service_metrics *m)
+{
+    struct peers_stats stats = {0};
+
+    if (r->peers != NULL) {
+        peers_get_stats(r->peers, &stats);
+    }
+    m->peers_connected = stats.connected;
+    m->peer_bytes_in = stats.bytes_in;
+    m->peer_bytes_out = stats.bytes_out;
+    m->peer_frames_dropped = stats.frames_dropped;
+    m->loop_stall_max_us = r->stall_max_us;
+}
+
+void replica_answer(void *data, struct service_request *request)
+{
+    struct replica *r = data;
+
+    if (request->op == SERVICE_CLUSTER) {
+        fill_cluster(r, request->cluster);
+    } else if (request->op == SERVICE_METRICS) {
+        fill_metrics(r, request->metrics);
+    }
+    service_answer(request);
+}

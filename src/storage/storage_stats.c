@@ -1,0 +1,61 @@
+/*
+ * storage_stats.c - what a storage tells about itself; see storage.h.
+ */
+#include <sys/vfs.h>
+
+#include "storage/storage_state.h"
+
+bool storage_suspect(const struct storage *s)
+{
+    return s->suspect;
+}
+
+bool storage_pristine(const struct storage *s)
+{
+    return s->found.term == 0 && s->found.vote == 0 && s->found.snapshot_index == 0 &&
+           s->found.last_index == 0;
+}
+
+void storage_found(const struct storage *s, struct storage_found *ret)
+{
+    *ret = s->found;
+}
+
+enum storage_space storage_space(struct storage *s)
+{
+    struct writer_stats stats = {.starved = false};
+    struct statfs fs;
+    uint64_t free_bytes;
+
+    if (s->has_writer) {
+        writer_stats(&s->writer, &stats);
+    }
+    if (fstatfs(s->dir, &fs) != 0) {
+        return STORAGE_SPACE_FULL;
+    }
+    free_bytes = (uint64_t)fs.f_bavail * (uint64_t)fs.f_frsize;
+    if (stats.starved || free_bytes < 2 * s->segment_bytes) {
+        return STORAGE_SPACE_FULL;
+    }
+    return free_bytes < s->low_space_bytes ? STORAGE_SPACE_LOW : STORAGE_SPACE_ENOUGH;
+}
+
+void storage_stats(struct storage *s, struct storage_stats *ret)
+{
+    struct writer_stats stats = {.batches = 0};
+
+    if (s->has_writer) {
+        writer_stats(&s->writer, &stats);
+    }
+    *ret = (struct storage_stats){
+        .batches = stats.batches,
+        .records = stats.records,
+        .bytes = stats.bytes,
+        .marks = stats.marks,
+        .log_bytes = stats.log_bytes,
+        .segments = stats.segments,
+        .write_us_max = stats.write_us_max,
+        .busy_us = stats.busy_us,
+        .appends_in_flight = s->in_flight,
+    };
+}

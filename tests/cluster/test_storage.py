@@ -1,0 +1,342 @@
+"""Damage to the files of one replica: docs/operations.md, "A damaged replica",
+step by step on real daemons."""
+
+import shutil
+
+import pytest
+
+import cluster as clusters
+import faults
+import writers
+
+EXIT_BROKEN = 3
+ADVICE = "docs/operations.md"
+# Little per segment and few entries between snapshots: every kind of file is there.
+FLAGS = ["--snapshot-threshold", "20", "--snapshot-trailing", "5"]
+
+
+def refuses(replica, *says):
+    """Starts it; it ends with a message that says all this."""
+    before = len(replica.log)
+    replica.start()
+    status = replica.wait_exit()
+    message = replica.log[before:]
+    assert status == EXIT_BROKEN, f"exit status {status}: {message}"
+    for text in says:
+        assert str(text) in message, f"{text!r} is not in: {message}"
+
+
+def replaced(replica):
+    """Moves its directory away, as step 3 says."""
+    shutil.move(replica.data_dir, f"{replica.data_dir}.damaged")
+
+
+def votes(replica):
+    return (replica.data_dir / "voter.marker").exists()
+
+
+def take_part(cluster, replica):
+    """It is whole again: it holds what the others hold, votes, and with it and
+    one other there is a quorum."""
+    replica.wait_ready()
+    clusters.eventually(f"replica {replica.id} votes", lambda: votes(replica))
+    cluster.wait_ready()
+    cluster.wait_same()
+    cluster.leader().kill()
+    if not replica.running:
+        replica.start()
+        next(r for r in cluster if r is not replica).kill()
+    cluster.wait_ready()
+    with replica.api() as a:
+        assert a.put("with two of three", 1, 1).status in (200, 201)
+    for other in cluster:
+        if not other.running:
+            other.start()
+    cluster.wait_ready()
+
+
+def write(cluster, count=100):
+    with writers.Writers(cluster, per_replica=1) as load:
+        load.wait_progress(count // len(list(cluster)))
+    return load
+
+
+def damage_log(replica):
+    segment = faults.segments(replica)[0]
+    at = faults.batches(segment)[0]
+    faults.flip(segment, at + faults.BATCH_HEAD + 40)
+    return segment.name, f"at byte {at}"
+
+
+def damage_ballot(replica):
+    for copy in (0, faults.BLOCK):
+        faults.flip(faults.raft_folder(replica) / "ballot", copy + 48)
+    return "ballot", "both copies"
+
+
+def damage_installed_snapshot(replica):
+    """One that came from the leader: no log reaches back behind it."""
+    for snapshot in faults.snapshots(replica):
+        faults.flip(snapshot, snapshot.stat().st_size - 10)
+    return faults.snapshots(replica)[-1].name, "checksum"
+
+
+def lose_segment(replica):
+    segment = faults.segments(replica)[-1]
+    segment.unlink()
+    return "log-", str(replica.data_dir)
+
+
+@pytest.mark.parametrize("damage", [damage_log, damage_ballot, damage_installed_snapshot,
+                                    lose_segment])
+def test_a_damaged_member_is_replaced(new_cluster, damage):
+    cluster = new_cluster(flags=FLAGS).start().wait_ready()
+    victim = cluster.followers()[0]
+    loads = [write(cluster)]
+    victim.kill()
+    if damage is damage_installed_snapshot:
+        with writers.Writers(cluster.running(), per_replica=1) as load:
+            load.wait_progress(60)
+        loads.append(load)
+        before = len(victim.log)
+        victim.start()
+        victim.wait_ready()
+        cluster.wait_same()
+        with victim.api() as a:
+            assert a.metric("callsign_snapshots_restored_total") >= 1, victim.log[before:]
+        victim.kill()
+    says = damage(victim)
+    status, printed = faults.inspect(victim.data_dir)
+    assert status == EXIT_BROKEN, printed
+    assert "verdict: a replica refuses to start" in printed
+    for text in says[:1]:
+        assert text in printed, printed
+    # Again and again: a refusal changes nothing.
+    refuses(victim, victim.data_dir, ADVICE, *says)
+    refuses(victim, victim.data_dir, ADVICE, *says)
+    assert faults.inspect(victim.data_dir) == (status, printed)
+
+    with writers.Writers(cluster.running(), per_replica=1) as load:
+        load.wait_progress(20)
+        replaced(victim)
+        victim.start()
+        victim.wait_ready()
+        load.wait_progress(20)
+    loads.append(load)
+    take_part(cluster, victim)
+    for load in loads:
+        load.check(cluster)
+
+
+@pytest.mark.parametrize("kind", ["ballot", "mark", "snapshot", "older snapshot"])
+def test_damage_that_is_made_up_for(new_cluster, kind):
+    """One of two copies, or a snapshot whose entries the log still has."""
+    cluster = new_cluster(count=1, flags=FLAGS).start().wait_ready()
+    replica = cluster[1]
+    load = write(cluster)
+    clusters.eventually("there are two snapshots", lambda: len(faults.snapshots(replica)) >= 2)
+    replica.kill()
+    path = {"ballot": faults.raft_folder(replica) / "ballot",
+            "mark": faults.raft_folder(replica) / "mark",
+            "snapshot": faults.snapshots(replica)[-1],
+            "older snapshot": faults.snapshots(replica)[0]}[kind]
+    faults.flip(path, 100)
+    status, printed = faults.inspect(replica.data_dir)
+    assert status == 0 and path.name in printed, printed
+    assert "verdict: everything that was acknowledged is there" in printed
+    replica.start()
+    replica.wait_ready()
+    load.check(cluster)
+
+
+def test_inspect_of_a_good_directory(new_cluster):
+    cluster = new_cluster(count=1, flags=FLAGS).start().wait_ready()
+    replica = cluster[1]
+    write(cluster)
+    assert replica.terminate() == 0
+    before = {p.name: p.read_bytes() for p in faults.raft_folder(replica).iterdir()}
+    for path in (replica.data_dir, faults.raft_folder(replica)):
+        status, printed = faults.inspect(path)
+        assert status == 0, printed
+        for name in before:
+            assert f"{name}: " in printed
+        assert "verdict: everything that was acknowledged is there" in printed
+        assert "amage" not in printed
+    after = {p.name: p.read_bytes() for p in faults.raft_folder(replica).iterdir()}
+    assert after == before
+    status, printed = faults.inspect(replica.data_dir / "none")
+    assert status == EXIT_BROKEN and "No such file" in printed
+
+
+@pytest.mark.parametrize("name", ["open-1", "metadata1", "0000000000000001-0000000000000042",
+                                  "snapshot-1-2-3"])
+def test_a_log_of_raft_uv_is_refused(folder, name):
+    replica = clusters.Replica(folder, 1)
+    replica.start()
+    replica.wait_ready()
+    assert replica.terminate() == 0
+    raft = faults.raft_folder(replica)
+    shutil.rmtree(raft)
+    raft.mkdir()
+    (raft / name).write_bytes(b"\1" * 32)
+    refuses(replica, raft, name, "earlier release in another format", "rejoin")
+    assert [p.name for p in raft.iterdir()] == [name], "a refused directory was changed"
+
+
+def killed_with_a_doubtful_write(replica, others=()):
+    """Kills it under load until its last write is one the mark does not prove,
+    and damages that one; the writers of all rounds."""
+    loads = []
+
+    def done():
+        if not replica.running:
+            replica.start()
+            replica.wait_ready()
+        with writers.Writers([replica, *others], per_replica=1) as load:
+            load.wait_progress(20)
+            replica.kill()
+        loads.append(load)
+        return faults.damage_last_write(replica)
+
+    clusters.eventually("the last write is beyond the mark", done, timeout=60)
+    return loads
+
+
+def test_a_single_replica_in_doubt(new_cluster):
+    cluster = new_cluster(count=1).start().wait_ready()
+    replica = cluster[1]
+    load = write(cluster)
+    killed_with_a_doubtful_write(replica)
+    status, printed = faults.inspect(replica.data_dir)
+    assert status == 0 and "may have been acknowledged" in printed, printed
+    refuses(replica, replica.data_dir, "--accept-data-loss")
+    refuses(replica, replica.data_dir, "--accept-data-loss")
+    replica.flags.append("--accept-data-loss")
+    replica.start()
+    replica.wait_ready()
+    load.check(cluster)
+    assert replica.terminate() == 0
+    # For one start: from then on nothing is in doubt.
+    replica.flags.remove("--accept-data-loss")
+    replica.start()
+    replica.wait_ready()
+    load.check(cluster)
+
+
+def test_a_member_in_doubt(new_cluster):
+    cluster = new_cluster().start().wait_ready()
+    victim = cluster.followers()[0]
+    loads = killed_with_a_doubtful_write(victim, [r for r in cluster if r is not victim])
+    before = len(victim.log)
+    victim.start()
+    victim.wait_ready()
+    message = victim.log[before:]
+    assert faults.events(message, "log_in_doubt"), message
+    assert faults.events(message, "votes"), message
+    take_part(cluster, victim)
+    for load in loads:
+        load.check(cluster)
+
+
+def test_all_in_doubt(new_cluster):
+    """Nobody can prove anything: they wait and serve nothing rather than guess."""
+    cluster = new_cluster().start().wait_ready()
+    victims = list(cluster)
+
+    def done():
+        for replica in victims:
+            if not replica.running:
+                replica.start()
+        cluster.wait_ready()
+        with writers.Writers(cluster, per_replica=1) as load:
+            load.wait_progress(20)
+            for replica in victims:
+                replica.kill()
+        # Rot in one of them alone is no doubt: all or none are damaged.
+        ends = [(s, faults.batches(s)[-1]) for s in (faults.segments(r)[-1] for r in victims)]
+        if any(faults.sequence(s, at) <= faults.marked(r) for r, (s, at) in zip(victims, ends)):
+            return False
+        return all(faults.damage_last_write(r) for r in victims)
+
+    clusters.eventually("three last writes are beyond their marks", done, timeout=60)
+    for replica in victims:
+        replica.start()
+    clusters.eventually("all say it", lambda: all(
+        faults.events(r.log, "log_in_doubt") for r in victims))
+    clusters.eventually("all answer", lambda: all(r.state() for r in victims))
+    for replica in victims:
+        clusters.eventually("it says why", lambda r=replica: (
+            "lost their data" in r.state().get("why", "")))
+        assert not replica.is_ready()
+        assert not votes(replica)
+        with replica.api() as a:
+            assert a.put("nothing", 1, 1).status == 503
+            assert a.get("writer-1/1").status == 503
+            stale = a.get("nothing", "consistency=stale")
+            assert stale.status == 404, stale
+            assert a.request("GET", "/livez").status == 200
+
+
+@pytest.mark.parametrize("role", ["follower", "leader"])
+def test_a_disk_that_turns_read_only(new_cluster, role):
+    cluster = new_cluster(flags=["--disk-low-mib", "1"])
+    with faults.disks(list(cluster)) as disks:
+        cluster.start().wait_ready()
+        victim = cluster.leader() if role == "leader" else cluster.followers()[0]
+        with writers.Writers(cluster, per_replica=1) as load:
+            load.wait_progress(30)
+            disks[victim.id].turn_read_only()
+            assert victim.wait_exit() == EXIT_BROKEN
+            broken = faults.events(victim.log, "replica_broken")
+            assert broken and str(victim.data_dir) in broken[-1], victim.log[-800:]
+            load.wait_progress(30, cluster.running(), timeout=5)
+            refuses(victim, victim.data_dir, "Read-only")
+            disks[victim.id].umount()
+            assert disks[victim.id].mount()
+            victim.start()
+            victim.wait_ready()
+            load.wait_progress(30)
+        take_part(cluster, victim)
+        load.check(cluster)
+
+
+def test_a_replaced_member_waits_for_all_others(new_cluster):
+    """Step 4: with another one down the wait does not end, and both routes say
+    what it waits for."""
+    cluster = new_cluster().start().wait_ready()
+    victim, other = cluster.followers()
+    load = write(cluster)
+    victim.kill()
+    other.kill()
+    replaced(victim)
+    victim.start()
+    waits = f"waiting once for replica {other.id}"
+    clusters.eventually("it says what it waits for", lambda: (
+        waits in victim.state().get("why", "")))
+    ready = victim.ask("GET", "/readyz")
+    assert ready.status == 503 and waits in ready.json()["why"], ready
+    assert not votes(victim)
+    other.start()
+    take_part(cluster, victim)
+    load.check(cluster)
+
+
+def test_a_member_on_a_mount_point_is_replaced(new_cluster):
+    """There the contents of the directory move, as it cannot move itself."""
+    cluster = new_cluster(flags=["--disk-low-mib", "1", *FLAGS])
+    victim = cluster[2]
+    with faults.disks([victim]):
+        cluster.start().wait_ready()
+        load = write(cluster)
+        victim.kill()
+        says = damage_log(victim)
+        refuses(victim, victim.data_dir, ADVICE, *says)
+        away = victim.folder / "damaged"
+        away.mkdir()
+        for path in (victim.data_dir / "identity", *victim.data_dir.glob("*.marker"),
+                     faults.raft_folder(victim)):
+            shutil.move(path, away)
+        victim.start()
+        take_part(cluster, victim)
+        load.check(cluster)
+        cluster.stop()

@@ -1,0 +1,406 @@
+#include "clients.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "node.h"
+#include "world.h"
+
+enum { TIMEOUT_MIN_MS = 30, TIMEOUT_MAX_MS = 3000, LONG_NAME_BYTES = 1000 };
+
+/* --- Making requests --------------------------------------------------------- */
+
+static void fill_name(struct world *w, struct client_call *c)
+{
+    unsigned which = (unsigned)rng_below(&w->rng, w->tuning.names);
+    int len = snprintf(c->name, sizeof c->name, "name/%u", which);
+
+    if (w->tuning.long_names) {
+        memset(c->name + len, 'x', LONG_NAME_BYTES - (size_t)len);
+        len = LONG_NAME_BYTES;
+    }
+    c->request.command.name = c->name;
+    c->request.command.name_len = (size_t)len;
+    c->request.command.env_id = 1 + which % 2;
+}
+
+static const struct owner *some_owner(struct world *w)
+{
+    return &w->clients.recent[rng_below(&w->rng, CLIENTS_RECENT)];
+}
+
+static void fill_put(struct world *w, struct client_call *c)
+{
+    struct command *k = &c->request.command;
+    uint64_t chance = rng_below(&w->rng, 100);
+
+    k->op = COMMAND_PUT;
+    k->node_id = 1 + rng_below(&w->rng, 5);
+    k->process_id = ++w->clients.last_process;
+    if (chance < 20) {
+        k->flags = COMMAND_IF_ABSENT;
+    } else if (chance < 30) {
+        k->flags = COMMAND_IF_REVISION;
+        k->if_revision = some_owner(w)->revision;
+    } else if (chance < 34 && w->clients.last_put.op == COMMAND_PUT) {
+        /* The same again, as a client does that had no answer. */
+        *k = w->clients.last_put;
+        memcpy(c->name, w->clients.last_name, sizeof c->name);
+        k->name = c->name;
+        return;
+    }
+    w->clients.last_put = *k;
+    memcpy(w->clients.last_name, c->name, sizeof c->name);
+}
+
+static void fill_remove(struct world *w, struct client_call *c)
+{
+    struct command *k = &c->request.command;
+    const struct owner *o = some_owner(w);
+    uint64_t chance = rng_below(&w->rng, 100);
+
+    k->op = COMMAND_REMOVE;
+    if (chance < 30) {
+        k->flags |= COMMAND_IF_REVISION;
+        k->if_revision = o->revision;
+    }
+    if (chance >= 20 && chance < 60) {
+        k->flags |= COMMAND_IF_OWNER;
+        k->node_id = o->node_id;
+        k->process_id = o->process_id;
+    }
+}
+
+static void fill_read(struct world *w, struct client_call *c)
+{
+    struct service_request *r = &c->request;
+    uint64_t chance = rng_below(&w->rng, 100);
+
+    r->op = SERVICE_READ;
+    if (chance < 70) {
+        r->consistency = SERVICE_LINEARIZABLE;
+    } else if (chance < 90) {
+        r->consistency = SERVICE_AT_LEAST;
+        r->at_least = w->history.seen_revision + rng_below(&w->rng, 4);
+    } else {
+        r->consistency = SERVICE_STALE;
+    }
+}
+
+static struct client_call *make_call(struct node *n, uint32_t timeout_ms)
+{
+    struct client_call *c = mem_zalloc(1, sizeof *c);
+
+    c->node = n;
+    c->request.timeout_ms = timeout_ms;
+    c->request.owner = c;
+    list_init(&c->link);
+    list_init(&c->request.link);
+    return c;
+}
+
+/* --- Submitting ----------------------------------------------------------------- */
+
+static void submit(struct node *n, void *arg)
+{
+    struct client_call *c = arg;
+
+    core_submit(n->core, &c->request);
+}
+
+/* An answer comes within the time out, measured by the replica's clock, and
+ * the time until the replica looks at its deadlines. */
+static uint64_t latest_us(const struct node *n, uint32_t timeout_ms)
+{
+    const struct world *w = n->world;
+
+    return w->now_us + node_clock_us(n, timeout_ms + 3ull * w->tuning.heartbeat_ms + 40);
+}
+
+static void begin(struct client_call *c)
+{
+    struct node *n = c->node;
+    struct world *w = n->world;
+
+    c->since_us = w->now_us;
+    c->late_us = latest_us(n, c->request.timeout_ms);
+    c->floor = w->history.seen_revision;
+    if (c->request.op == SERVICE_WRITE) {
+        CHECK(command_check(&c->request.command) == ERR_OK);
+        c->key = history_key(&w->history, &c->request.command);
+        history_submitted(&w->history, c->key);
+    }
+    list_push_back(&w->clients.open, &c->link);
+    node_run(n, submit, c);
+}
+
+static struct node *some_node(struct world *w)
+{
+    return &w->nodes[rng_below(&w->rng, w->options.replicas)];
+}
+
+static void submit_any(struct world *w)
+{
+    struct node *n = some_node(w);
+    uint64_t chance = rng_below(&w->rng, 100);
+    struct client_call *c;
+
+    w->clients.submitted++;
+    if (!n->up || n->closing || node_paused(n)) {
+        return; /* connection refused, or nobody reads it */
+    }
+    c = make_call(n, (uint32_t)rng_between(&w->rng, TIMEOUT_MIN_MS, TIMEOUT_MAX_MS));
+    fill_name(w, c);
+    c->request.op = SERVICE_WRITE;
+    if (chance < 45) {
+        fill_put(w, c);
+    } else if (chance < 58) {
+        fill_remove(w, c);
+    } else if (chance < 98) {
+        fill_read(w, c);
+    } else {
+        c->request.op = chance == 98 ? SERVICE_CLUSTER : SERVICE_METRICS;
+    }
+    begin(c);
+}
+
+static void on_more(struct world *w, struct node *n, void *data)
+{
+    uint64_t burst = 1;
+
+    (void)n;
+    (void)data;
+    if (rng_chance(&w->rng, 100)) {
+        burst = 1 + rng_below(&w->rng, w->tuning.burst_max);
+    }
+    for (; burst > 0 && !clients_done(w); burst--) {
+        submit_any(w);
+    }
+    if (!clients_done(w)) {
+        world_after(w, 1 + rng_below(&w->rng, 2 * w->tuning.op_gap_us), on_more, NULL);
+    }
+}
+
+bool clients_done(const struct world *w)
+{
+    return w->clients.submitted >= w->options.ops;
+}
+
+void clients_begin(struct world *w)
+{
+    world_after(w, 1, on_more, NULL);
+}
+
+/* --- Answers ----------------------------------------------------------------------- */
+
+static void note_owner(struct world *w, const struct owner *o)
+{
+    w->clients.recent[rng_below(&w->rng, CLIENTS_RECENT)] = *o;
+}
+
+static void judge_write(struct world *w, struct client_call *c)
+{
+    const struct service_request *r = &c->request;
+
+    switch (err_class(r->err)) {
+    case ERR_CLASS_OK:
+    case ERR_CLASS_CALLER:
+        w->seen[r->err == ERR_OK ? SEEN_WRITE_OK : SEEN_WRITE_REFUSED]++;
+        if (r->err != r->verdict.err || r->revision != r->verdict.revision) {
+            world_fail(w, "a write is answered %s at %llu with the verdict %s at %llu",
+                       err_code(r->err), (unsigned long long)r->revision, err_code(r->verdict.err),
+                       (unsigned long long)r->verdict.revision);
+            return;
+        }
+        history_acknowledged(&w->history, c->key, &r->verdict, c->since_us);
+        if (r->verdict.has_owner) {
+            note_owner(w, &r->verdict.owner);
+        }
+        break;
+    case ERR_CLASS_DEFINITE:
+        w->seen[SEEN_WRITE_DEFINITE]++;
+        history_refused(&w->history, c->key);
+        break;
+    case ERR_CLASS_UNKNOWN:
+        w->seen[SEEN_WRITE_UNKNOWN]++;
+        break;
+    default:
+        world_fail(w, "a write is answered %s", err_code(r->err));
+        break;
+    }
+}
+
+static void judge_state_read(struct world *w, struct client_call *c)
+{
+    const struct service_request *r = &c->request;
+    bool found = r->err == ERR_OK;
+
+    if (r->consistency == SERVICE_LINEARIZABLE) {
+        w->seen[SEEN_READ_OK]++;
+        w->seen[SEEN_READ_FOLLOWER] += !node_leads(c->node);
+        if (r->revision < c->floor) {
+            world_fail(w,
+                       "replica %u answers a linearizable read from revision %" PRIu64
+                       ", but %" PRIu64 " was known when it was asked",
+                       c->node->index + 1, r->revision, c->floor);
+        }
+    } else if (r->consistency == SERVICE_AT_LEAST) {
+        w->seen[SEEN_READ_AT_LEAST]++;
+        if (r->revision < r->at_least) {
+            world_fail(w, "a read of at least revision %" PRIu64 " is answered from %" PRIu64,
+                       r->at_least, r->revision);
+        }
+    } else {
+        w->seen[SEEN_READ_STALE]++;
+    }
+    history_read(&w->history, &r->command, found ? &r->found : NULL, r->revision);
+    if (found) {
+        note_owner(w, &r->found);
+    }
+}
+
+static void judge_read(struct world *w, struct client_call *c)
+{
+    const struct service_request *r = &c->request;
+
+    if (r->err == ERR_OK || r->err == ERR_PROCESS_NOT_FOUND) {
+        judge_state_read(w, c);
+    } else if (r->consistency == SERVICE_STALE && r->err != ERR_SHUTTING_DOWN) {
+        world_fail(w, "a stale read is answered %s", err_code(r->err));
+    } else if (r->err == ERR_NOT_CAUGHT_UP && r->consistency == SERVICE_AT_LEAST) {
+        w->seen[SEEN_READ_NOT_CAUGHT_UP]++;
+    } else if (err_class(r->err) == ERR_CLASS_DEFINITE && r->err != ERR_NOT_CAUGHT_UP) {
+        w->seen[SEEN_READ_REFUSED]++;
+    } else {
+        world_fail(w, "a read is answered %s", err_code(r->err));
+    }
+}
+
+static void judge_time(struct world *w, const struct client_call *c)
+{
+    uint64_t late_us = c->late_us;
+    const struct node *n = c->node;
+
+    /* A replica that slept answers once it is awake. */
+    if (n->last_pause_end_us > c->since_us) {
+        late_us += n->last_pause_end_us - c->since_us;
+    }
+    if (w->now_us > late_us) {
+        world_fail(w, "replica %u answers %" PRIu64 " us too late", n->index + 1,
+                   w->now_us - late_us);
+    }
+}
+
+static void finish(struct client_call *c, enum err e)
+{
+    list_remove(&c->link);
+    if (c->ret_done != NULL) {
+        *c->ret_done = true;
+    }
+    if (c->ret_err != NULL) {
+        *c->ret_err = e;
+    }
+    free(c->request.cluster);
+    free(c->request.metrics);
+    free(c);
+}
+
+void clients_collect(struct node *n)
+{
+    struct world *w = n->world;
+    struct list *link;
+
+    while ((link = list_pop_front(&n->answered)) != NULL) {
+        struct service_request *r = LIST_ENTRY(link, struct service_request, link);
+        struct client_call *c = r->owner;
+
+        CHECK(c->node == n);
+        judge_time(w, c);
+        if (r->op == SERVICE_WRITE) {
+            judge_write(w, c);
+        } else if (r->op == SERVICE_READ) {
+            judge_read(w, c);
+        } else if (r->err != ERR_OK) {
+            world_fail(w, "a request for the state is answered %s", err_code(r->err));
+        }
+        finish(c, r->err);
+    }
+}
+
+void clients_node_down(struct node *n)
+{
+    struct world *w = n->world;
+    struct list *link = w->clients.open.next;
+
+    while (link != &w->clients.open) {
+        struct client_call *c = LIST_ENTRY(link, struct client_call, link);
+
+        link = link->next;
+        if (c->node == n) {
+            if (n->closed) {
+                world_fail(w, "replica %u ended without an answer", n->index + 1);
+            }
+            w->seen[SEEN_WRITE_LOST_CLIENT] += c->request.op == SERVICE_WRITE;
+            finish(c, ERR_OUTCOME_UNKNOWN);
+        }
+    }
+}
+
+/* --- By hand ---------------------------------------------------------------------------- */
+
+static void submit_named(struct client_call *c, const char *name)
+{
+    int len = snprintf(c->name, sizeof c->name, "%s", name);
+
+    c->request.command.name = c->name;
+    c->request.command.name_len = (size_t)len;
+    c->request.command.env_id = 1;
+    begin(c);
+}
+
+void clients_put(struct node *n, const char *name, uint32_t timeout_ms, bool *ret_done,
+                 enum err *ret_err)
+{
+    struct client_call *c = make_call(n, timeout_ms);
+
+    c->ret_done = ret_done;
+    c->ret_err = ret_err;
+    c->request.op = SERVICE_WRITE;
+    c->request.command.op = COMMAND_PUT;
+    c->request.command.node_id = n->id;
+    c->request.command.process_id = ++n->world->clients.last_process;
+    submit_named(c, name);
+}
+
+void clients_read(struct node *n, const char *name, uint32_t timeout_ms, bool *ret_done,
+                  enum err *ret_err)
+{
+    struct client_call *c = make_call(n, timeout_ms);
+
+    c->ret_done = ret_done;
+    c->ret_err = ret_err;
+    c->request.op = SERVICE_READ;
+    c->request.consistency = SERVICE_LINEARIZABLE;
+    submit_named(c, name);
+}
+
+/* --- Life ----------------------------------------------------------------------------------- */
+
+void clients_init(struct world *w)
+{
+    memset(&w->clients, 0, sizeof w->clients);
+    list_init(&w->clients.open);
+}
+
+void clients_fini(struct world *w)
+{
+    struct list *link;
+
+    while ((link = list_pop_front(&w->clients.open)) != NULL) {
+        free(LIST_ENTRY(link, struct client_call, link));
+    }
+}

@@ -1,0 +1,63 @@
+/*
+ * clients.h - who reads and writes in a simulated world.
+ *
+ * Requests go to random replicas, as an HTTP thread would submit them, on few
+ * names so that they collide; every put has an owner that no other has. Each
+ * answer is held against the history.
+ */
+#ifndef CALLSIGN_TESTS_SIM_CLIENTS_H
+#define CALLSIGN_TESTS_SIM_CLIENTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "service.h"
+
+struct node;
+struct world;
+
+enum { CLIENTS_RECENT = 16, CLIENTS_NAME_MAX = 1024 };
+
+/* One request and what is needed to judge its answer. */
+struct client_call {
+    struct service_request request;
+    struct list link;
+    struct node *node;
+    uint64_t since_us;
+    uint64_t late_us; /* later than this an answer is late, unless its replica slept */
+    uint64_t floor;   /* a linearizable read must see this revision */
+    uint64_t key;     /* of the command */
+    bool *ret_done;   /* of whoever waits for it, or NULL */
+    enum err *ret_err;
+    char name[CLIENTS_NAME_MAX];
+};
+
+struct clients {
+    struct list open;
+    unsigned submitted;
+    uint64_t last_process;
+    struct owner recent[CLIENTS_RECENT]; /* owners somebody was told about */
+    struct command last_put;             /* to be sent again */
+    char last_name[CLIENTS_NAME_MAX];
+};
+
+void clients_init(struct world *w);
+void clients_fini(struct world *w);
+/* From now on requests come until `ops` of the options are submitted. */
+void clients_begin(struct world *w);
+bool clients_done(const struct world *w);
+
+/* The process of `n` ended: its clients will hear nothing. */
+void clients_node_down(struct node *n);
+/* Judges what the core of `n` answered in this step. */
+void clients_collect(struct node *n);
+
+/* One request by hand; *ret_done and *ret_err tell how it ended (both may be
+ * NULL; they must live until then). */
+void clients_put(struct node *n, const char *name, uint32_t timeout_ms, bool *ret_done,
+                 enum err *ret_err);
+void clients_read(struct node *n, const char *name, uint32_t timeout_ms, bool *ret_done,
+                  enum err *ret_err);
+
+#endif
