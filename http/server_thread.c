@@ -133,11 +133,12 @@ static void end_daemon(struct server_thread *t)
 static void begin_drain(struct server_thread *t)
 {
     int listen_fd = MHD_quiesce_daemon(t->daemon);
+    uint32_t grace_ms = atomic_load_explicit(&t->grace_ms, memory_order_acquire);
 
     close(listen_fd);
     t->state = SERVER_THREAD_DRAINING;
     t->host.draining = true;
-    t->drain_until_ms = t->host.conns.now_ms + t->grace_ms;
+    t->drain_until_ms = t->host.conns.now_ms + grace_ms;
     uv_timer_set_repeat(&t->sweep, SWEEP_DRAIN_MS);
     CHECK(uv_timer_again(&t->sweep) == 0);
     /* Whatever arrived before is read, and answered, before it is asked
@@ -155,7 +156,7 @@ static void drain(struct server_thread *t)
 
         if (late && h->live > 0) {
             log_event(LOG_WARN, "http_drain_cut", "requests=%u grace_ms=%u", h->live,
-                      (unsigned)t->grace_ms);
+                      (unsigned)atomic_load_explicit(&t->grace_ms, memory_order_relaxed));
             exchange_expire(h, true);
             run_daemon(t);
         }
@@ -361,7 +362,7 @@ enum err server_thread_start(struct server_thread *t, void (*ended)(void *data),
 
 void server_thread_drain(struct server_thread *t, uint32_t grace_ms)
 {
-    t->grace_ms = grace_ms;
+    atomic_store_explicit(&t->grace_ms, grace_ms, memory_order_release);
     uv_async_send(&t->control);
 }
 

@@ -48,7 +48,9 @@ struct server_thread {
     uv_timer_t sweep;   /* looks at the time limits */
     uv_timer_t again;   /* libmicrohttpd has more to do at once */
 
-    uint32_t grace_ms; /* read once `control` fired */
+    /* Set, with release, before `control` is sent; read, with acquire, when it fires: the loop
+     * may see that mark before the byte that wakes it is written. */
+    _Atomic uint32_t grace_ms;
     void (*ended)(void *data);
     void *ended_data;
 };
