@@ -20,6 +20,7 @@
 //	history.go    what they saw
 //	model.go      the registry as one name sees it, for porcupine
 //	judge*.go     the verdict
+//	links.go      cuts of a known length, and what they may cost
 //	selftest.go   planted bugs that the verdict has to find
 package main
 
@@ -61,6 +62,9 @@ type options struct {
 	inside   bool
 	probe    bool
 	plant    plant
+	links    bool
+	scenario *linkScenario // of links, one after the other
+	cutFor   time.Duration
 }
 
 func usage(format string, a ...interface{}) {
@@ -81,6 +85,9 @@ func parse() *options {
 		"for data, logs and history; by default made under TMPDIR and removed after success")
 	flag.StringVar(&o.netns, "netns", "auto", "auto, yes or no: replicas in network namespaces (root)")
 	flag.BoolVar(&o.selfTest, "self-test", false, "plant bugs and demand that they are found")
+	flag.BoolVar(&o.links, "links", false,
+		"instead: partitions of a known length, each with a bound on its cost; --seconds is that of "+
+			"the longest, meant to be 60")
 	flag.StringVar(&o.judge, "judge", "", "judge a history.jsonl of an earlier run, start nothing")
 	flag.BoolVar(&o.verbose, "verbose", false, "print each fault as it strikes")
 	flag.BoolVar(&o.inside, "inside", false, "internal: the namespaces are made")
@@ -178,7 +185,7 @@ func runNamespaced(o *options, extra ...string) (int, error) {
 	args := []string{"--inside", "--netns=yes", "--bin", o.bin, "--dir", o.dir,
 		"--replicas", strconv.Itoa(o.replicas), "--seconds", strconv.Itoa(o.seconds),
 		"--seed", strconv.FormatInt(o.seed, 10), "--faults", o.faults,
-		"--self-test=" + strconv.FormatBool(o.selfTest),
+		"--self-test=" + strconv.FormatBool(o.selfTest), "--links=" + strconv.FormatBool(o.links),
 		"--verbose=" + strconv.FormatBool(o.verbose), "--plant=" + string(o.plant)}
 	cmd := exec.Command("/proc/self/exe", append(args, extra...)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -229,6 +236,9 @@ func runInside(o *options) int {
 	}
 	if o.selfTest {
 		return selfTest(ctx, o)
+	}
+	if o.links {
+		return linkRun(ctx, o)
 	}
 	res, err := runOnce(ctx, o)
 	if err != nil {

@@ -35,6 +35,8 @@ type run struct {
 	end               ending
 	began             time.Time
 	behind            sync.WaitGroup // what a planted bug still does
+	struck            *struck        // the cut of a link scenario, or nil
+	measured          string         // by a link scenario
 
 	mu      sync.Mutex
 	verdict *verdict
@@ -200,7 +202,11 @@ func (r *run) load(ctx context.Context, kinds []*fault) {
 		}(w)
 	}
 	torture, stop := context.WithTimeout(ctx, r.length)
-	r.nemesis.carryOut(torture, plan(r.o.seed, r.length, kinds))
+	if r.o.scenario != nil {
+		r.strikeLink(torture)
+	} else {
+		r.nemesis.carryOut(torture, plan(r.o.seed, r.length, kinds))
+	}
 	stop()
 	r.note("healed")
 	var err error
@@ -228,9 +234,12 @@ func (r *run) conclude(kinds []*fault) {
 		}
 	}
 	for id := 1; id <= r.o.replicas; id++ {
-		if answered[id] < 10*r.o.seconds {
+		if answered[id] < 10*r.o.seconds && (r.struck == nil || r.struck.victim != id) {
 			r.find("harness", "replica %d answered only %d operations", id, answered[id])
 		}
+	}
+	if r.struck != nil && r.struck.end > 0 {
+		r.o.scenario.judge(r, r.struck)
 	}
 	v := judge(r.history.ops, r.end, r.o.dir)
 	r.mu.Lock()

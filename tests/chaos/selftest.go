@@ -23,7 +23,6 @@ const (
 )
 
 const (
-	plantSeconds  = 4
 	plantTriesMax = 12
 	twiceDelayMax = 40 * time.Millisecond
 )
@@ -64,18 +63,19 @@ func (p plant) heard(r *run, o *op) {
 // not linearizable within a few seeds. Without a plant the same runs must pass.
 func selfTest(ctx context.Context, o *options) int {
 	plants := []struct {
-		plant  plant
-		faults string
+		plant   plant
+		faults  string
+		seconds int // long enough that nearly every seed shows it
 	}{
-		{noPlant, "pause,pause-majority"},
-		{staleReads, "pause"},
+		{noPlant, "pause,pause-majority", 4},
+		{staleReads, "pause", 4},
 		// A paused majority lets writes time out that are applied when it wakes.
-		{unknownAsRefused, "pause-majority"},
-		{appliedTwice, "none"},
+		{unknownAsRefused, "pause-majority", 12},
+		{appliedTwice, "none", 4},
 	}
 	status := exitPass
 	for i, p := range plants {
-		ok, err := tryPlant(ctx, o, i, p.plant, p.faults)
+		ok, err := tryPlant(ctx, o, i, p.plant, p.faults, p.seconds)
 		if err != nil {
 			fmt.Printf("chaos: FAIL: self-test: %v; logs are in %s\n", err, o.dir)
 			return exitFail
@@ -90,10 +90,11 @@ func selfTest(ctx context.Context, o *options) int {
 	return status
 }
 
-func tryPlant(ctx context.Context, o *options, number int, p plant, faults string) (bool, error) {
+func tryPlant(ctx context.Context, o *options, number int, p plant, faults string,
+	seconds int) (bool, error) {
 	for try := 0; try < plantTriesMax; try++ {
 		mine := *o
-		mine.plant, mine.faults, mine.seconds = p, faults, plantSeconds
+		mine.plant, mine.faults, mine.seconds = p, faults, seconds
 		mine.seed = o.seed + int64(try)
 		mine.dir = filepath.Join(o.dir, fmt.Sprintf("self-test-%d-%d", number, try))
 		if err := os.MkdirAll(mine.dir, 0o755); err != nil {

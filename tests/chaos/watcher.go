@@ -119,6 +119,19 @@ func (w *watcher) leader() int {
 	return best
 }
 
+// term is the highest that any replica said it is in, last.
+func (w *watcher) term() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	highest := uint64(0)
+	for _, s := range w.last {
+		if s.Term > highest {
+			highest = s.Term
+		}
+	}
+	return highest
+}
+
 func (w *watcher) leaderTerms() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
