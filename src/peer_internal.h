@@ -15,7 +15,7 @@
 
 enum {
     PEER_REDIAL_MIN_MS = 100,
-    PEER_REDIAL_MAX_MS = 1000,
+    PEER_REDIAL_MAX_MS = 500,
 };
 
 /* Of a link; its `phase`. */
