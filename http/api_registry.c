@@ -157,6 +157,9 @@ static void refuse_json(struct exchange *x, enum err err, const struct json_resu
 
     if (x->body.len == 0) {
         exchange_refuse(x, err, "the body is empty: this request takes a JSON object");
+        /* Whether its length is in a header that libmicrohttpd did not see as one cannot be
+         * known: what comes next is not obeyed. */
+        x->closes = !x->head.has_length && !x->head.chunked;
         return;
     }
     snprintf(detail, sizeof(detail), "%s%s%s, at byte %zu of the body",

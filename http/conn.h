@@ -11,7 +11,8 @@
  * Bounds: REQUEST request_timeout_ms, from its line to its last byte; SENDING
  * idle_timeout_ms; BUSY none, the core answers in time. IDLE is left to
  * libmicrohttpd's timeout, except that bytes which arrive without ever making
- * up a request line cut the connection after request_timeout_ms as well.
+ * up a request line cut the connection after request_timeout_ms as well, and
+ * so does, at once, a client that said it sends no more.
  *
  * Threads: one. Memory: one struct conn for each connection.
  */

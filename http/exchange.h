@@ -126,6 +126,7 @@ struct exchange {
     bool has_etag;      /* ETag */
     bool has_staleness; /* Callsign-Staleness-Ms */
     bool no_cache;      /* Cache-Control: no-cache */
+    bool closes;        /* Connection: close: what follows may belong to this request */
     uint64_t revision;
     uint64_t etag;
     uint64_t staleness_ms;

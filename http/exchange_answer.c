@@ -82,7 +82,7 @@ static void add_headers(struct exchange *x, struct MHD_Response *r)
     if (x->status == MHD_HTTP_SERVICE_UNAVAILABLE) {
         add(r, "Retry-After", "1");
     }
-    if (x->host->draining) {
+    if (x->host->draining || x->closes) {
         add(r, "Connection", "close");
     }
 }

@@ -76,6 +76,7 @@ class Replica:
         self.flags = list(flags)
         self.members = None  # --initial-cluster; None: this replica alone
         self.process = None
+        self.daemon = DAEMON
         self.wrapper = []  # what runs the daemon, such as strace
 
     @property
@@ -83,7 +84,7 @@ class Replica:
         return f"{api.HOST}:{self.peer_port}"
 
     def command(self):
-        command = [*map(str, self.wrapper), str(DAEMON), "--id", str(self.id), "--data-dir",
+        command = [*map(str, self.wrapper), str(self.daemon), "--id", str(self.id), "--data-dir",
                    str(self.data_dir), "--peer", self.peer_address, "--http",
                    f"{api.HOST}:{self.http_port}"]
         if self.members:
