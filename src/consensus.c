@@ -53,6 +53,58 @@ static void tune(struct consensus *c)
     raft_set_pre_vote(&c->raft, true);
 }
 
+/* --- libraft's memory ------------------------------------------------------ */
+
+/* libraft 0.15 leaves the contents of a barrier and the padding of a
+ * configuration as it got them, and both go to the disk and to the other
+ * replicas: fresh memory is cleared, so that they hold nothing of ours and
+ * equal entries have equal bytes. */
+static void *heap_malloc(void *data, size_t size)
+{
+    (void)data;
+    return calloc(1, size);
+}
+
+static void *heap_calloc(void *data, size_t n, size_t size)
+{
+    (void)data;
+    return calloc(n, size);
+}
+
+static void *heap_realloc(void *data, void *p, size_t size)
+{
+    (void)data;
+    return realloc(p, size);
+}
+
+static void *heap_aligned_alloc(void *data, size_t alignment, size_t size)
+{
+    (void)data;
+    return aligned_alloc(alignment, size);
+}
+
+static void heap_free(void *data, void *p)
+{
+    (void)data;
+    free(p);
+}
+
+static void heap_aligned_free(void *data, size_t alignment, void *p)
+{
+    (void)data;
+    (void)alignment;
+    free(p);
+}
+
+static struct raft_heap clearing_heap = {
+    .malloc = heap_malloc,
+    .calloc = heap_calloc,
+    .realloc = heap_realloc,
+    .aligned_alloc = heap_aligned_alloc,
+    .free = heap_free,
+    .aligned_free = heap_aligned_free,
+};
+
 enum err consensus_init(struct consensus *c, const struct consensus_config *config,
                         const struct consensus_env *env, char *errmsg, size_t errmsg_len)
 {
@@ -61,6 +113,7 @@ enum err consensus_init(struct consensus *c, const struct consensus_config *conf
     char address[RAFTIO_ADDRESS_MAX];
     int rv;
 
+    raft_heap_set(&clearing_heap);
     memset(c, 0, sizeof *c);
     c->config = *config;
     c->fatal = env->fatal;
