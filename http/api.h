@@ -27,6 +27,7 @@ void api_health_livez(struct exchange *x);
 void api_health_readyz(struct exchange *x);
 void api_health_readyz_answer(struct exchange *x);
 void api_health_version(struct exchange *x);
+void api_openapi_get(struct exchange *x);
 void api_health_metrics(struct exchange *x);
 void api_health_metrics_answer(struct exchange *x);
 

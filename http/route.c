@@ -36,6 +36,7 @@ static const struct route routes[ROUTE_N] = {
     [ROUTE_VERSION] = {"/version", "GET", ROUTE_ADMIN, 0, false, api_health_version, NULL},
     [ROUTE_METRICS] = {"/metrics", "GET", ROUTE_ADMIN, 0, false, api_health_metrics,
                        api_health_metrics_answer},
+    [ROUTE_OPENAPI] = {"/openapi.json", "GET", ROUTE_ADMIN, 0, false, api_openapi_get, NULL},
     [ROUTE_OTHER] = {"other", "other", ROUTE_ADMIN, 0, false, NULL, NULL},
 };
 
@@ -56,6 +57,7 @@ static const struct path paths[] = {
     {"/readyz", ROUTE_READYZ, 1, false, "GET, HEAD, OPTIONS"},
     {"/version", ROUTE_VERSION, 1, false, "GET, HEAD, OPTIONS"},
     {"/metrics", ROUTE_METRICS, 1, false, "GET, HEAD, OPTIONS"},
+    {"/openapi.json", ROUTE_OPENAPI, 1, false, "GET, HEAD, OPTIONS"},
 };
 
 /* "OPTIONS *" asks about the server as a whole. */

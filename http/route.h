@@ -32,6 +32,7 @@ enum route_id {
     ROUTE_READYZ,
     ROUTE_VERSION,
     ROUTE_METRICS,
+    ROUTE_OPENAPI,
     ROUTE_OTHER, /* OPTIONS, and whatever was refused before it had a route */
     ROUTE_N
 };

@@ -45,6 +45,7 @@ static void routes_are_found(void **state)
         {"GET", "/version", ROUTE_VERSION, NULL},
         {"GET", "/metrics", ROUTE_METRICS, NULL},
         {"GET", "http://any/metrics", ROUTE_METRICS, NULL},
+        {"GET", "/openapi.json", ROUTE_OPENAPI, NULL},
     };
 
     (void)state;
