@@ -43,15 +43,21 @@ def dying_at(calls, when):
             f"inject={calls}:signal=SIGKILL:when={when}"]
 
 
-@contextlib.contextmanager
 def deadly(replica, calls, when):
     """From here on the n-th of these calls in any one thread of a running
     daemon is the last thing that daemon does."""
+    return injected(replica, calls, f"signal=SIGKILL:when={when}")
+
+
+@contextlib.contextmanager
+def injected(replica, calls, what):
+    """From here on some of these calls of a running daemon go as `what` says,
+    in the words of strace: error=EIO:when=3, counted by thread."""
     said = replica.folder / f"strace-{replica.id}"
     with open(said, "wb") as errors:
         tracer = subprocess.Popen(
             ["strace", "-f", "-o", "/dev/null", "-e", f"trace={calls}", "-e",
-             f"inject={calls}:signal=SIGKILL:when={when}", "-p", str(replica.process.pid)],
+             f"inject={calls}:{what}", "-p", str(replica.process.pid)],
             stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
     try:
         clusters.eventually("strace is attached", lambda: "attached" in said.read_text()
