@@ -16,6 +16,7 @@
 enum {
     PEER_REDIAL_MIN_MS = 100,
     PEER_REDIAL_MAX_MS = 500,
+    PEER_REDIAL_REFUSED_MS = 1000, /* once: it will not be otherwise soon */
 };
 
 /* Of a link; its `phase`. */

@@ -57,7 +57,7 @@ static void on_welcome(struct link *l, struct peer *q, const struct frame *f)
         if (hello_get_refused(f, reason) == ERR_OK) {
             complain(q, "peer_refused_us", reason);
         }
-        q->redial_ms = PEER_REDIAL_MAX_MS;
+        q->redial_ms = PEER_REDIAL_REFUSED_MS;
         link_close(l, "refused");
         return;
     }
