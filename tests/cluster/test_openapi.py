@@ -8,7 +8,9 @@ requests for each operation (default 100), CALLSIGN_SEED repeats them.
 
 import json
 import os
+import pathlib
 import re
+import tempfile
 import urllib.parse
 
 import pytest
@@ -19,6 +21,9 @@ import conftest
 hypothesis = pytest.importorskip("hypothesis")
 jsonschema = pytest.importorskip("jsonschema")
 st = hypothesis.strategies
+# Its tables of Unicode are kept here, otherwise in the folder the tests are run from.
+hypothesis.configuration.set_hypothesis_home_dir(
+    pathlib.Path(tempfile.gettempdir()) / "callsign-test-hypothesis")
 
 EXAMPLES = int(os.environ.get("CALLSIGN_API_EXAMPLES", "100"))
 DOCUMENT = json.loads((clusters.TOP / "http" / "openapi.json").read_text(encoding="utf-8"))
