@@ -1,6 +1,6 @@
 /*
  * /api/registry/{name} and /api/registry: one name looked up, registered,
- * removed. The list of names is not built yet.
+ * removed. Without a name a look-up is a list: api_list.c.
  */
 #include <stdio.h>
 #include <string.h>
@@ -110,13 +110,17 @@ void api_registry_get(struct exchange *x)
 {
     bool match;
 
-    if (x->name == NULL) {
-        exchange_refuse(x, ERR_NOT_IMPLEMENTED,
-                        "listing names is not supported yet: ask for one with ?name=");
-        return;
-    }
     if (x->head.if_match != NULL) {
         exchange_refuse(x, ERR_BAD_HEADER, "If-Match goes with a write");
+        return;
+    }
+    if (x->name == NULL) {
+        api_list_get(x);
+        return;
+    }
+    if (x->query.seen & (QUERY_PREFIX | QUERY_NODE_ID | QUERY_LIMIT | QUERY_CURSOR)) {
+        exchange_refuse(x, ERR_BAD_QUERY,
+                        "name= asks for one name; prefix=, node_id=, limit=, cursor= for a list");
         return;
     }
     if (x->head.if_none_match != NULL && !head_tags_match(x->head.if_none_match, 0, &match)) {
@@ -134,6 +138,10 @@ void api_registry_get_answer(struct exchange *x)
     const struct service_request *r = &x->request;
     bool match = false;
 
+    if (r->op == SERVICE_LIST) {
+        api_list_get_answer(x);
+        return;
+    }
     x->no_cache = true;
     x->has_staleness = r->consistency == SERVICE_STALE;
     x->staleness_ms = r->staleness_ms;

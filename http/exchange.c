@@ -101,8 +101,10 @@ static struct exchange *take(struct exchange_host *h)
 /* Gives back what the core allocated for its answer. */
 static void drop_answer(struct exchange *x)
 {
+    free(x->request.page);
     free(x->request.cluster);
     free(x->request.metrics);
+    x->request.page = NULL;
     x->request.cluster = NULL;
     x->request.metrics = NULL;
 }
@@ -149,7 +151,7 @@ static void answer(struct exchange *x)
     enum err_class class = err_class(r->err);
 
     if (class == ERR_CLASS_OK || class == ERR_CLASS_CALLER) {
-        x->has_revision = r->op == SERVICE_READ || r->op == SERVICE_WRITE;
+        x->has_revision = r->op != SERVICE_CLUSTER && r->op != SERVICE_METRICS;
         x->revision = r->revision;
         route_get(x->route)->answer(x);
     } else if (r->err == ERR_OUTCOME_UNKNOWN) {

@@ -53,7 +53,8 @@ enum {
     EXCHANGE_LINE_MAX = 8 * 1024,     /* bytes of a request line */
     EXCHANGE_HEADERS_MAX = 32 * 1024, /* bytes of the headers without it */
     EXCHANGE_BODY_MAX = 64 * 1024,    /* bytes of a body */
-    EXCHANGE_ANSWER_MAX = 256 * 1024, /* bytes of an answer */
+    /* Bytes of an answer; the longest is a page of names, each byte of them escaped. */
+    EXCHANGE_ANSWER_MAX = 2 * 1024 * 1024,
 };
 
 /* Headers above are refused by us; libmicrohttpd's memory for a connection

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "http/cursor.h"
 #include "http/decimal.h"
 #include "http/uri.h"
 
@@ -30,6 +31,11 @@ static const struct param params[] = {
      "consistency= is neither linearizable nor stale"},
     {"at_least", QUERY_AT_LEAST, ERR_BAD_QUERY, NUMBER(at_least),
      "at_least= is not a revision, an integer from 0 to 18446744073709551615"},
+    {"prefix", QUERY_PREFIX, ERR_BAD_QUERY, 0,
+     "prefix= is not 0 to 1024 bytes of percent-encoded UTF-8 without NUL"},
+    {"limit", QUERY_LIMIT, ERR_BAD_QUERY, 0, "limit= is not an integer from 1 to 1000"},
+    {"cursor", QUERY_CURSOR, ERR_BAD_QUERY, 0,
+     "cursor= is not the `next` of an answer of this version"},
 };
 
 static const struct param *find(const struct uri_pair *pair)
@@ -60,6 +66,16 @@ static bool read_value(const struct param *p, char *value, size_t len, struct qu
         q->name = value;
         q->name_len = len;
         return command_name_valid(value, len);
+    case QUERY_PREFIX:
+        q->prefix = value;
+        q->prefix_len = len;
+        return len == 0 || command_name_valid(value, len);
+    case QUERY_CURSOR:
+        q->after = value;
+        return cursor_text_read(value, len, &q->after_len);
+    case QUERY_LIMIT:
+        return decimal_parse(value, len, &q->limit) && q->limit >= 1 &&
+               q->limit <= SERVICE_PAGE_MAX;
     case QUERY_CONSISTENCY:
         if (is(value, len, "stale")) {
             q->consistency = SERVICE_STALE;

@@ -7,7 +7,8 @@
  *   2. What `seen` marks is valid: names by command_name_valid(), numbers in
  *      canonical decimal over all of u64.
  *
- * Threads: pure functions. Memory: `name` points into the target.
+ * Threads: pure functions. Memory: `name`, `prefix` and `after` point into
+ * the target.
  */
 #ifndef CALLSIGN_HTTP_QUERY_H
 #define CALLSIGN_HTTP_QUERY_H
@@ -27,6 +28,9 @@ enum {
     QUERY_PROCESS_ID = 1 << 3,
     QUERY_CONSISTENCY = 1 << 4,
     QUERY_AT_LEAST = 1 << 5,
+    QUERY_PREFIX = 1 << 6,
+    QUERY_LIMIT = 1 << 7,
+    QUERY_CURSOR = 1 << 8,
 };
 
 struct query {
@@ -37,6 +41,11 @@ struct query {
     uint64_t node_id;
     uint64_t process_id;
     uint64_t at_least;
+    const char *prefix; /* may be empty */
+    size_t prefix_len;
+    const char *after; /* the name in cursor= */
+    size_t after_len;
+    uint64_t limit;                       /* 1 to SERVICE_PAGE_MAX */
     enum service_consistency consistency; /* also set by at_least */
 };
 

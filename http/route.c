@@ -9,6 +9,7 @@
 
 enum {
     READ_PARAMS = QUERY_ENV_ID | QUERY_CONSISTENCY | QUERY_AT_LEAST,
+    LIST_PARAMS = QUERY_PREFIX | QUERY_NODE_ID | QUERY_LIMIT | QUERY_CURSOR,
     DELETE_PARAMS = QUERY_ENV_ID | QUERY_NODE_ID | QUERY_PROCESS_ID,
 };
 
@@ -22,8 +23,9 @@ static const struct route routes[ROUTE_N] = {
                         api_registry_put_answer},
     [ROUTE_NAME_DELETE] = {NAME_PATTERN, "DELETE", ROUTE_WRITE, DELETE_PARAMS, false,
                            api_registry_delete, api_registry_delete_answer},
-    [ROUTE_REGISTRY_GET] = {REGISTRY_PATTERN, "GET", ROUTE_READ, READ_PARAMS | QUERY_NAME, false,
-                            api_registry_get, api_registry_get_answer},
+    [ROUTE_REGISTRY_GET] = {REGISTRY_PATTERN, "GET", ROUTE_READ,
+                            READ_PARAMS | QUERY_NAME | LIST_PARAMS, false, api_registry_get,
+                            api_registry_get_answer},
     [ROUTE_REGISTRY_POST] = {REGISTRY_PATTERN, "POST", ROUTE_WRITE, QUERY_ENV_ID, true,
                              api_registry_put, api_registry_put_answer},
     [ROUTE_REGISTRY_DELETE] = {REGISTRY_PATTERN, "DELETE", ROUTE_WRITE, DELETE_PARAMS | QUERY_NAME,

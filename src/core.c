@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "command.h"
+#include "core_list.h"
 #include "frame.h"
 #include "registry.h"
 
@@ -84,8 +85,13 @@ static uint64_t staleness_ms(const struct core *c)
 static void look_up(struct core *c, struct service_request *r)
 {
     const struct command *k = &r->command;
-    bool found = registry_find(registry(c), k->env_id, k->name, k->name_len, &r->found);
+    bool found = true;
 
+    if (r->op == SERVICE_LIST) {
+        r->page = core_list(registry(c), k->env_id, &r->list);
+    } else {
+        found = registry_find(registry(c), k->env_id, k->name, k->name_len, &r->found);
+    }
     r->revision = registry_revision(registry(c));
     r->staleness_ms = staleness_ms(c);
     answer(c, r, found ? ERR_OK : ERR_PROCESS_NOT_FOUND);
@@ -281,7 +287,7 @@ void core_submit(struct core *c, struct service_request *r)
         answer(c, r, ERR_SHUTTING_DOWN);
     } else if (c->live_count > CORE_REQUESTS_MAX) {
         answer(c, r, ERR_OVERLOADED);
-    } else if (r->op == SERVICE_READ) {
+    } else if (r->op == SERVICE_READ || r->op == SERVICE_LIST) {
         r->waiter.from = 0;
         read(c, r);
     } else {
@@ -306,8 +312,8 @@ static void expire(struct core *c, struct service_request *r, enum err why)
 
 static bool waits_for_nothing(const struct core *c, const struct service_request *r)
 {
-    return r->op == SERVICE_READ && r->consistency == SERVICE_LINEARIZABLE && c->seen_leader == 0 &&
-           hopeless(c);
+    return r->op != SERVICE_WRITE && r->consistency == SERVICE_LINEARIZABLE &&
+           c->seen_leader == 0 && hopeless(c);
 }
 
 static void scan_deadlines(struct core *c)

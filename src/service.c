@@ -132,7 +132,7 @@ static void refuse(struct service_port *p, struct service_request *r)
 
 void service_submit(struct service_port *p, struct service_request *r)
 {
-    bool needs_log = r->op == SERVICE_WRITE || r->op == SERVICE_READ;
+    bool needs_log = r->op == SERVICE_WRITE || r->op == SERVICE_READ || r->op == SERVICE_LIST;
 
     r->port = p;
     if (needs_log && service_draining(p->service)) {

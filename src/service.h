@@ -42,6 +42,7 @@
 enum service_op {
     SERVICE_WRITE,   /* apply `command` through the log */
     SERVICE_READ,    /* look (command.env_id, command.name) up */
+    SERVICE_LIST,    /* a page of the names of command.env_id, as `list` says */
     SERVICE_CLUSTER, /* the state of the cluster as this replica sees it */
     SERVICE_METRICS, /* counters of the core */
 };
@@ -56,6 +57,33 @@ enum {
     SERVICE_MEMBERS_MAX = 16,
     SERVICE_ADDRESS_MAX = 256, /* bytes with NUL */
     SERVICE_WHY_MAX = 160,     /* bytes with NUL */
+};
+
+enum {
+    SERVICE_PAGE_MAX = 1000,             /* entries of a page */
+    SERVICE_PAGE_NAMES_MAX = 128 * 1024, /* bytes of all its names */
+    SERVICE_PAGE_SCAN_MAX = 10000,       /* entries looked at for it */
+};
+
+/* What to list. Either text may be NULL with length 0, which asks for nothing. */
+struct service_list {
+    const char *prefix;
+    size_t prefix_len;
+    const char *after; /* only names behind this one */
+    size_t after_len;
+    bool by_node; /* only what `node_id` holds */
+    uint64_t node_id;
+    unsigned limit; /* 1 to SERVICE_PAGE_MAX */
+};
+
+/* A page, in one piece of memory. It may be short of the limit, even empty, and
+ * not the last: `more` tells. */
+struct service_page {
+    unsigned count;
+    bool more;
+    size_t next_len;
+    char next[COMMAND_NAME_MAX]; /* the last name looked at: go on behind it */
+    struct entry entries[];
 };
 
 enum service_health { SERVICE_OK, SERVICE_DEGRADED, SERVICE_NO_QUORUM };
@@ -112,8 +140,9 @@ struct service_request {
     /* The caller's, before submit. */
     enum service_op op;
     struct command command;               /* valid; READ uses env_id, name and name_len */
-    enum service_consistency consistency; /* READ */
-    uint64_t at_least;                    /* READ with SERVICE_AT_LEAST: a revision */
+    struct service_list list;             /* LIST, of command.env_id */
+    enum service_consistency consistency; /* READ, LIST */
+    uint64_t at_least;                    /* with SERVICE_AT_LEAST: a revision */
     uint32_t timeout_ms;                  /* answered at the latest this long after submit */
     void *owner;                          /* the caller's own pointer */
 
@@ -122,9 +151,10 @@ struct service_request {
     struct verdict verdict;          /* WRITE, when err came from the state machine */
     struct owner found;              /* READ, ERR_OK */
     uint64_t revision;               /* what the answer reflects; 0 where it reflects nothing */
-    uint64_t staleness_ms;           /* READ: since a leader was heard; UINT64_MAX: never */
+    uint64_t staleness_ms;           /* READ, LIST: since a leader was heard; UINT64_MAX: never */
     uint64_t leader_id;              /* who leads as far as this replica knows; 0 unknown */
     struct service_cluster *cluster; /* CLUSTER: heap, the caller frees with free() */
+    struct service_page *page;       /* LIST, ERR_OK: heap, the caller frees with free() */
     struct service_metrics *metrics; /* METRICS: heap, the caller frees with free() */
 
     /* The service's and the core's. */
@@ -132,7 +162,7 @@ struct service_request {
     struct service_port *port;
     struct core *core;
     struct proposal proposal;      /* WRITE */
-    struct readgate_waiter waiter; /* READ */
+    struct readgate_waiter waiter; /* READ, LIST */
     uint64_t deadline_ms;          /* on the core's clock */
 };
 

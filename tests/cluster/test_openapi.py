@@ -120,13 +120,16 @@ def requests(draw, operation_id):
 
 def contradicts_itself(request):
     """What only the document's sentences exclude."""
-    _, target, headers, body, _ = request
+    method, target, headers, body, _ = request
     path, _, query = target.partition("?")
     query = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
     body = body if isinstance(body, dict) else {}
     named = urllib.parse.unquote(path.removeprefix("/api/registry/"))
     return ({"If-Match", "If-None-Match"} <= headers.keys()
-            or ("node_id" in query) != ("process_id" in query)
+            or (method == "DELETE" and ("node_id" in query) != ("process_id" in query))
+            or (method == "GET" and "name" in query
+                and {"prefix", "node_id", "limit"} & query.keys())
+            or "cursor" in query  # only an answer has one
             or {"at_least", "consistency"} <= query.keys()
             or ("env_id" in query and "env_id" in body)
             or (path != "/api/registry" and body.get("name", named) != named))

@@ -1,4 +1,5 @@
 #include "tests/lib/testcore.h"
+#include "core_list.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -100,6 +101,13 @@ static void respond(struct testcore *core, struct service_request *r, enum err f
             r->err = ERR_NOT_CAUGHT_UP;
         } else if (!registry_find(core->registry, c->env_id, c->name, c->name_len, &r->found)) {
             r->err = ERR_PROCESS_NOT_FOUND;
+        }
+        break;
+    case SERVICE_LIST:
+        if (r->consistency == SERVICE_AT_LEAST && r->at_least > r->revision) {
+            r->err = ERR_NOT_CAUGHT_UP;
+        } else {
+            r->page = core_list(core->registry, c->env_id, &r->list);
         }
         break;
     case SERVICE_CLUSTER:

@@ -299,7 +299,6 @@ static const struct {
     {{"DELETE", "/api/registry/x?consistency=stale", "", NULL}, 400, "bad_query"},
     {{"DELETE", "/api/registry", "", NULL}, 400, "bad_query"},
     {{"DELETE", "/api/registry/x", "", "{\"node_id\":1,\"process_id\":1}"}, 400, "bad_request"},
-    {{"GET", "/api/registry", "", NULL}, 501, "not_implemented"},
     {{"GET", "/api/registry/x?consistency=eventual", "", NULL}, 400, "bad_query"},
     {{"GET", "/api/registry/x?consistency=stale&consistency=stale", "", NULL}, 400, "bad_query"},
     {{"GET", "/api/registry/x?consistency=stale&at_least=1", "", NULL}, 400, "bad_query"},
