@@ -20,7 +20,8 @@ void api_registry_delete_answer(struct exchange *x);
 
 /* /api/registry without a name: api_list.c */
 void api_list_get(struct exchange *x);
-void api_list_get_answer(struct exchange *x);
+/* The core found the page. */
+void api_list_reply(struct exchange *x);
 
 /* /api/cluster: api_cluster.c */
 void api_cluster_get(struct exchange *x);

@@ -7,13 +7,13 @@
 #include "http/entry.h"
 #include "http/exchange.h"
 
-enum { LIMIT_DEFAULT = 100, ENV_ID_DEFAULT = 1 };
+enum { LIMIT_DEFAULT = 100 };
 
 void api_list_get(struct exchange *x)
 {
     const struct query *q = &x->query;
 
-    x->request.command.env_id = q->seen & QUERY_ENV_ID ? q->env_id : ENV_ID_DEFAULT;
+    x->request.command.env_id = query_env_id(q);
     x->request.list = (struct service_list){
         .prefix = q->prefix,
         .prefix_len = q->prefix_len,
@@ -28,18 +28,11 @@ void api_list_get(struct exchange *x)
     exchange_ask(x, SERVICE_LIST);
 }
 
-void api_list_get_answer(struct exchange *x)
+void api_list_reply(struct exchange *x)
 {
     const struct service_request *r = &x->request;
     const struct service_page *page = r->page;
 
-    x->no_cache = true;
-    x->has_staleness = r->consistency == SERVICE_STALE;
-    x->staleness_ms = r->staleness_ms;
-    if (r->err != ERR_OK) {
-        exchange_refuse(x, r->err, NULL);
-        return;
-    }
     buf_put_string(&x->out, "{\"entries\":[");
     for (unsigned i = 0; i < page->count; i++) {
         if (i > 0) {

@@ -13,8 +13,6 @@
 
 #define JSON_CONTENT_TYPE "application/json"
 
-enum { ENV_ID_DEFAULT = 1 };
-
 /* The body of a registration. */
 struct put_body {
     struct json_text name;
@@ -43,11 +41,6 @@ static void set_key(struct exchange *x, uint64_t env_id)
     x->request.command.env_id = env_id;
     x->request.command.name = x->name;
     x->request.command.name_len = x->name_len;
-}
-
-static uint64_t query_env_id(const struct exchange *x)
-{
-    return x->query.seen & QUERY_ENV_ID ? x->query.env_id : ENV_ID_DEFAULT;
 }
 
 static struct entry make_entry(const struct exchange *x, const struct owner *owner)
@@ -127,7 +120,7 @@ void api_registry_get(struct exchange *x)
         exchange_refuse(x, ERR_BAD_HEADER, "If-None-Match is not a list of entity tags");
         return;
     }
-    set_key(x, query_env_id(x));
+    set_key(x, query_env_id(&x->query));
     x->request.consistency = x->query.consistency;
     x->request.at_least = x->query.at_least;
     exchange_ask(x, SERVICE_READ);
@@ -138,15 +131,15 @@ void api_registry_get_answer(struct exchange *x)
     const struct service_request *r = &x->request;
     bool match = false;
 
-    if (r->op == SERVICE_LIST) {
-        api_list_get_answer(x);
-        return;
-    }
     x->no_cache = true;
     x->has_staleness = r->consistency == SERVICE_STALE;
     x->staleness_ms = r->staleness_ms;
     if (r->err != ERR_OK) {
         exchange_refuse(x, r->err, NULL);
+        return;
+    }
+    if (r->op == SERVICE_LIST) {
+        api_list_reply(x);
         return;
     }
     if (x->head.if_none_match != NULL) {
@@ -198,7 +191,7 @@ static bool set_name(struct exchange *x, const struct put_body *body)
 /* Reads the body into the command; false when the request was refused. */
 static bool read_body(struct exchange *x)
 {
-    struct put_body body = {.env_id = query_env_id(x)};
+    struct put_body body = {.env_id = query_env_id(&x->query)};
     struct json_result result;
     enum err err = json_read((const char *)x->body.data, x->body.len, &put_schema, &body, &result);
 
@@ -290,7 +283,7 @@ void api_registry_delete(struct exchange *x)
     if (!set_conditions(x)) {
         return;
     }
-    set_key(x, query_env_id(x));
+    set_key(x, query_env_id(&x->query));
     exchange_ask(x, SERVICE_WRITE);
 }
 

@@ -8,6 +8,8 @@
 #include "http/decimal.h"
 #include "http/uri.h"
 
+enum { ENV_ID_DEFAULT = 1 };
+
 struct param {
     const char *key;
     unsigned bit;
@@ -126,4 +128,9 @@ enum err query_read(struct uri *uri, unsigned taken, struct query *ret_query, co
     }
     *ret_query = q;
     return ERR_OK;
+}
+
+uint64_t query_env_id(const struct query *q)
+{
+    return q->seen & QUERY_ENV_ID ? q->env_id : ENV_ID_DEFAULT;
 }

@@ -56,4 +56,7 @@ struct query {
  */
 enum err query_read(struct uri *uri, unsigned taken, struct query *ret_query, const char **ret_why);
 
+/* The environment that was asked for: 1 when none was. */
+uint64_t query_env_id(const struct query *q);
+
 #endif
