@@ -131,6 +131,16 @@ static void put_parameter(struct text *target, const char *key, uint64_t value)
     text_put_u64(target, value);
 }
 
+static void put_consistency(struct text *target, enum callsign_consistency consistency,
+                            uint64_t at_least)
+{
+    if (consistency == CALLSIGN_STALE) {
+        text_put_string(target, "&consistency=stale");
+    } else if (consistency == CALLSIGN_AT_LEAST) {
+        put_parameter(target, "&at_least=", at_least);
+    }
+}
+
 static bool parse_entry(const struct json_read *doc, unsigned node, struct callsign_entry *ret)
 {
     struct callsign_entry e = {.env_id = CALLSIGN_ENV_DEFAULT};
@@ -278,11 +288,7 @@ enum callsign_result callsign_get(struct callsign *c, const struct callsign_get 
         return CALLSIGN_INVALID;
     }
     put_target(c, get->name, get->env_id);
-    if (get->consistency == CALLSIGN_STALE) {
-        text_put_string(&c->target, "&consistency=stale");
-    } else if (get->consistency == CALLSIGN_AT_LEAST) {
-        put_parameter(&c->target, "&at_least=", get->at_least);
-    }
+    put_consistency(&c->target, get->consistency, get->at_least);
     request.target = text_string(&c->target);
     return call_for_entry(c, &request, ret_answer);
 }
@@ -307,6 +313,86 @@ enum callsign_result callsign_remove(struct callsign *c, const struct callsign_r
     request.target = text_string(&c->target);
     return call_for_entry(c, &request, ret_answer);
 }
+
+/* --- Lists ---------------------------------------------------------------- */
+
+/* With 100 entries a page fits a document (json_read.h) and the answer's body,
+ * however long and strange the names are. */
+enum { LIST_CURSOR_MAX = 2 * CALLSIGN_NAME_MAX + 8 };
+
+static void put_list_target(struct text *target, const struct callsign_list *list,
+                            const char *cursor)
+{
+    text_clear(target);
+    put_parameter(target, "/api/registry?limit=100&env_id=", list->env_id);
+    if (list->prefix != NULL) {
+        text_put_string(target, "&prefix=");
+        text_put_percent(target, list->prefix);
+    }
+    if (list->has_node) {
+        put_parameter(target, "&node_id=", list->node_id);
+    }
+    if (cursor[0] != '\0') {
+        text_put_string(target, "&cursor=");
+        text_put_percent(target, cursor);
+    }
+    put_consistency(target, list->consistency, list->at_least);
+}
+
+/* Whether the page is one. *ret_more: its `next` is in `cursor`, and nobody
+ * ended the list. */
+static bool visit_page(const struct json_read *doc, callsign_entry_cb visit, void *data,
+                       char *cursor, bool *ret_more)
+{
+    unsigned entries = json_read_member(doc, 0, "entries");
+    unsigned next = json_read_member(doc, 0, "next");
+    struct callsign_entry e;
+
+    if (entries == JSON_READ_NONE || doc->nodes[entries].type != JSON_READ_ARRAY ||
+        (next != JSON_READ_NONE && !json_read_string(doc, next, cursor, LIST_CURSOR_MAX))) {
+        return false;
+    }
+    *ret_more = next != JSON_READ_NONE;
+    for (unsigned i = json_read_first(doc, entries); i != JSON_READ_NONE;
+         i = json_read_after(doc, entries, i)) {
+        if (!parse_entry(doc, i, &e)) {
+            return false;
+        }
+        if (!visit(data, &e)) {
+            *ret_more = false;
+            break;
+        }
+    }
+    return true;
+}
+
+enum callsign_result callsign_list(struct callsign *c, const struct callsign_list *list,
+                                   callsign_entry_cb visit, void *data,
+                                   struct callsign_answer *ret_answer)
+{
+    struct transport_request request = {.method = "GET"};
+    char cursor[LIST_CURSOR_MAX] = "";
+    bool more = true;
+
+    /* An empty prefix is none, any other is the beginning of a name. */
+    if (!begin(c, list->prefix != NULL && list->prefix[0] != '\0' ? list->prefix : "-",
+               ret_answer)) {
+        return CALLSIGN_INVALID;
+    }
+    while (more) {
+        put_list_target(&c->target, list, cursor);
+        request.target = text_string(&c->target);
+        if (call(c, &request, ret_answer) != CALLSIGN_DONE) {
+            return ret_answer->result;
+        }
+        if (!visit_page(&c->last->doc, visit, data, cursor, &more)) {
+            return misunderstood(ret_answer, c->last, false);
+        }
+    }
+    return CALLSIGN_DONE;
+}
+
+/* --- The cluster ------------------------------------------------------------ */
 
 static bool parse_member(const struct json_read *doc, unsigned node, struct callsign_member *m)
 {

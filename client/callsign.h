@@ -99,6 +99,18 @@ struct callsign_get {
     uint64_t at_least;
 };
 
+struct callsign_list {
+    uint64_t env_id;
+    const char *prefix; /* only names that begin with it; NULL: all */
+    bool has_node;      /* only what `node_id` holds */
+    uint64_t node_id;
+    enum callsign_consistency consistency;
+    uint64_t at_least;
+};
+
+/* Return false to end the list. `entry` is valid during the call only. */
+typedef bool (*callsign_entry_cb)(void *data, const struct callsign_entry *entry);
+
 struct callsign_remove {
     uint64_t env_id;
     const char *name;
@@ -163,6 +175,16 @@ enum callsign_result callsign_get(struct callsign *c, const struct callsign_get 
                                   struct callsign_answer *ret_answer);
 enum callsign_result callsign_remove(struct callsign *c, const struct callsign_remove *remove,
                                      struct callsign_answer *ret_answer);
+
+/*
+ * Visits the names in the order of their bytes. They come in pages, each a
+ * consistent cut; names that stay registered meanwhile are seen once each.
+ * timeout_ms is that of a page. DONE INVALID UNAVAILABLE FAILED; after
+ * anything but DONE the list is not complete.
+ */
+enum callsign_result callsign_list(struct callsign *c, const struct callsign_list *list,
+                                   callsign_entry_cb visit, void *data,
+                                   struct callsign_answer *ret_answer);
 
 /* DONE, UNAVAILABLE or FAILED; *ret_cluster is set with DONE only. */
 enum callsign_result callsign_status(struct callsign *c, struct callsign_cluster *ret_cluster,

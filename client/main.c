@@ -1,9 +1,9 @@
 /*
- * callsign - the command: put, get, remove, status.
+ * callsign - the command: put, get, remove, list, status.
  *
  * Results go to standard output, messages to standard error; with --json both
- * are one JSON object on standard output. The exit status is the value of
- * enum callsign_result, which --help explains.
+ * are one JSON object on standard output, a list one on each line. The exit
+ * status is the value of enum callsign_result, which --help explains.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -43,6 +43,29 @@ static void explain(const struct options *o, const struct callsign_answer *a)
     (void)fputc('\n', stderr);
 }
 
+static bool on_entry(void *data, const struct callsign_entry *entry)
+{
+    const enum print_form *form = data;
+
+    print_entry(stdout, *form, entry);
+    return ferror(stdout) == 0;
+}
+
+/* Printed as it comes: columns that fit all names would have to wait for the last. */
+static enum callsign_result list(struct callsign *c, const struct options *o,
+                                 struct callsign_answer *ret_answer)
+{
+    const struct callsign_list list = {.env_id = o->env_id,
+                                       .prefix = o->prefix,
+                                       .has_node = o->has_node,
+                                       .node_id = o->node_id,
+                                       .consistency = o->consistency,
+                                       .at_least = o->at_least};
+    enum print_form form = o->json ? PRINT_JSON : PRINT_PLAIN;
+
+    return callsign_list(c, &list, on_entry, &form, ret_answer);
+}
+
 static enum callsign_result ask(struct callsign *c, const struct options *o,
                                 struct callsign_cluster *ret_cluster,
                                 struct callsign_answer *ret_answer)
@@ -78,6 +101,8 @@ static enum callsign_result ask(struct callsign *c, const struct options *o,
 
         return callsign_remove(c, &rem, ret_answer);
     }
+    case OPTIONS_LIST:
+        return list(c, o, ret_answer);
     case OPTIONS_STATUS:
     case OPTIONS_COMMANDS_N:
         break;
@@ -108,11 +133,11 @@ static int run(const struct options *o)
         (void)fputs(callsign_json(c), stdout);
     } else if (result == CALLSIGN_DONE && o->command == OPTIONS_STATUS) {
         print_cluster(stdout, form, &cluster);
-    } else if (result == CALLSIGN_DONE) {
+    } else if (result == CALLSIGN_DONE && answer.has_entry) {
         print_entry(stdout, form, &answer.entry);
-    } else if (form == PRINT_JSON) {
+    } else if (result != CALLSIGN_DONE && form == PRINT_JSON) {
         print_failure_json(stdout, &answer);
-    } else {
+    } else if (result != CALLSIGN_DONE) {
         explain(o, &answer);
         if (answer.has_entry) {
             print_entry(stdout, form, &answer.entry);

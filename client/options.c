@@ -21,8 +21,10 @@ enum {
     ON_PUT = 1 << OPTIONS_PUT,
     ON_GET = 1 << OPTIONS_GET,
     ON_REMOVE = 1 << OPTIONS_REMOVE,
+    ON_LIST = 1 << OPTIONS_LIST,
     ON_STATUS = 1 << OPTIONS_STATUS,
-    ON_ALL = ON_PUT | ON_GET | ON_REMOVE | ON_STATUS,
+    ON_NAMES = ON_PUT | ON_GET | ON_REMOVE | ON_LIST,
+    ON_ALL = ON_NAMES | ON_STATUS,
 };
 
 struct option_spec {
@@ -44,6 +46,7 @@ static const struct command_spec commands[OPTIONS_COMMANDS_N] = {
     [OPTIONS_PUT] = {"put", "NAME NODE_ID PROCESS_ID", 3, "register a process, or replace it"},
     [OPTIONS_GET] = {"get", "NAME", 1, "look up who is registered"},
     [OPTIONS_REMOVE] = {"remove", "NAME", 1, "unregister"},
+    [OPTIONS_LIST] = {"list", "", 0, "list who is registered, in order of the names"},
     [OPTIONS_STATUS] = {"status", "", 0, "show the cluster as one replica sees it"},
 };
 
@@ -77,6 +80,18 @@ static bool set_if_owner(struct options *o, const char *value)
     o->has_if_owner = true;
     return colon != NULL && text_to_u64(value, (size_t)(colon - value), &o->if_node_id) &&
            to_u64(colon + 1, &o->if_process_id);
+}
+
+static bool set_prefix(struct options *o, const char *value)
+{
+    o->prefix = value;
+    return true;
+}
+
+static bool set_node(struct options *o, const char *value)
+{
+    o->has_node = true;
+    return to_u64(value, &o->node_id);
 }
 
 static bool set_consistency(struct options *o, const char *value)
@@ -137,13 +152,15 @@ static bool set_json(struct options *o, const char *value)
 }
 
 static const struct option_spec specs[] = {
-    {"env", "N", ON_PUT | ON_GET | ON_REMOVE, set_env, "environment of the name (1)"},
+    {"env", "N", ON_NAMES, set_env, "environment of the names (1)"},
     {"if-absent", NULL, ON_PUT, set_if_absent, "register only a free name"},
     {"if-revision", "N", ON_PUT | ON_REMOVE, set_if_revision, "only the entry of that revision"},
     {"if-owner", "NODE:PROCESS", ON_REMOVE, set_if_owner, "only if that process holds the name"},
-    {"consistency", "LEVEL", ON_GET, set_consistency,
+    {"prefix", "TEXT", ON_LIST, set_prefix, "only names that begin with it"},
+    {"node", "NODE_ID", ON_LIST, set_node, "only what that node holds"},
+    {"consistency", "LEVEL", ON_GET | ON_LIST, set_consistency,
      "linearizable (default), or stale: at once, even\nwithout a quorum"},
-    {"at-least", "REVISION", ON_GET, set_at_least, "at least as new as that revision"},
+    {"at-least", "REVISION", ON_GET | ON_LIST, set_at_least, "at least as new as that revision"},
     {"endpoint", "URL", ON_ALL, set_endpoint,
      "a replica's address; may be repeated, the next\none is tried on failure "
      "(CALLSIGN_ENDPOINTS,\nseparated by commas, else " DEFAULT_ENDPOINT ")"},
@@ -195,10 +212,10 @@ static enum options_action parse_words(int count, char **words, struct options *
     const struct command_spec *spec;
 
     if (count == 0) {
-        return wrong(ret_why, "a command is missing: put, get, remove or status");
+        return wrong(ret_why, "a command is missing: put, get, remove, list or status");
     }
     if (!find_command(words[0], &o->command)) {
-        return wrong(ret_why, "'%.200s' is no command: put, get, remove or status", words[0]);
+        return wrong(ret_why, "'%.200s' is no command: put, get, remove, list or status", words[0]);
     }
     spec = &commands[o->command];
     if (count - 1 != spec->count) {

@@ -21,6 +21,7 @@ enum options_command {
     OPTIONS_PUT,
     OPTIONS_GET,
     OPTIONS_REMOVE,
+    OPTIONS_LIST,
     OPTIONS_STATUS,
     OPTIONS_COMMANDS_N,
 };
@@ -49,6 +50,8 @@ struct options {
     bool has_if_owner;
     uint64_t if_node_id;
     uint64_t if_process_id;
+    const char *prefix; /* NULL: all names */
+    bool has_node;
     bool json;
     uint32_t timeout_ms;
     const char *endpoints[CALLSIGN_ENDPOINTS_MAX];

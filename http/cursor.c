@@ -1,16 +1,14 @@
 #include "http/cursor.h"
 
-#include <string.h>
-
 #include "base/buf.h"
 #include "command.h"
 
 enum { VERSION = 1 };
 
-static const char digits[] = "0123456789abcdef";
-
 static void put_byte(struct buf *out, unsigned byte)
 {
+    static const char digits[] = "0123456789abcdef";
+
     buf_put_char(out, digits[byte >> 4]);
     buf_put_char(out, digits[byte & 15]);
 }
@@ -23,15 +21,26 @@ void cursor_text_put(struct buf *out, const char *name, size_t len)
     }
 }
 
-static bool read_byte(const char *text, unsigned *ret_byte)
+static bool read_digit(char digit, unsigned *ret_value)
 {
-    const char *high = memchr(digits, text[0], 16);
-    const char *low = memchr(digits, text[1], 16);
-
-    if (high == NULL || low == NULL) {
+    if (digit >= '0' && digit <= '9') {
+        *ret_value = (unsigned)(digit - '0');
+    } else if (digit >= 'a' && digit <= 'f') {
+        *ret_value = (unsigned)(digit - 'a') + 10;
+    } else {
         return false;
     }
-    *ret_byte = (unsigned)(high - digits) << 4 | (unsigned)(low - digits);
+    return true;
+}
+
+static bool read_byte(const char *text, unsigned *ret_byte)
+{
+    unsigned high, low;
+
+    if (!read_digit(text[0], &high) || !read_digit(text[1], &low)) {
+        return false;
+    }
+    *ret_byte = high << 4 | low;
     return true;
 }
 

@@ -85,6 +85,32 @@ def test_json_on_failure(shared, name):
     assert answer["current"]["process_id"] == 1
 
 
+def test_list(shared):
+    env = ("--env", "4711")
+    empty = callsign("list", *env, endpoints=[shared[2]])
+    assert (empty.returncode, empty.stdout, empty.stderr) == (DONE, "", "")
+    names = [f"w/{i:03} \x01 {'ä' * 300}" for i in range(250)]  # more than two pages
+    with shared[1].api() as a:
+        for i, each in enumerate(names):
+            assert a.put(each, 1 + i % 2, i, env_id=4711).status == 201
+    listed = callsign("list", *env, "--json", endpoints=[shared[2]])
+    assert listed.returncode == DONE
+    entries = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert [(e["name"], e["process_id"]) for e in entries] == list(zip(names, range(250)))
+    some = callsign("list", *env, "--prefix", "w/01", "--node", "2", endpoints=[shared[3]])
+    rows = [line.split("\t") for line in some.stdout.splitlines()]
+    assert [row[:2] + row[3:4] for row in rows] == [["2", str(i), "4711"] for i in range(11, 20, 2)]
+    # A follower answers a forwarded write before it has applied it: a read it waits for first.
+    assert callsign("get", *env, names[-1], endpoints=[shared[1]]).returncode == DONE
+    stale = callsign("list", *env, "--consistency", "stale", "--json", endpoints=[shared[1]])
+    assert len(stale.stdout.splitlines()) == 250
+    assert callsign("list", "x", endpoints=[shared[1]]).returncode == USAGE
+    with open("/dev/full", "w", encoding="ascii") as full:
+        lost = subprocess.run([clusters.COMMAND, "list", *env, "--endpoint", url(shared[1])],
+                              stdout=full, stderr=subprocess.DEVNULL, timeout=40, check=False)
+    assert lost.returncode == FAILED
+
+
 def test_status(shared):
     state = json.loads(callsign("status", "--json", endpoints=[shared[2]]).stdout)
     assert state["id"] == 2 and state["health"] == "ok"

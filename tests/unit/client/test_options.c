@@ -70,6 +70,14 @@ static void takes_every_option(void **state)
     assert_int_equal(parse("get n --at-least 7", NULL), OPTIONS_RUN);
     assert_int_equal(o.consistency, CALLSIGN_AT_LEAST);
     assert_int_equal(o.at_least, 7);
+    assert_int_equal(parse("list --env 2 --prefix w/ --node 9 --at-least 3", NULL), OPTIONS_RUN);
+    assert_int_equal(o.command, OPTIONS_LIST);
+    assert_string_equal(o.prefix, "w/");
+    assert_true(o.has_node);
+    assert_int_equal(o.node_id, 9);
+    assert_int_equal(parse("list", NULL), OPTIONS_RUN);
+    assert_null(o.prefix);
+    assert_false(o.has_node);
     assert_int_equal(parse("get -- -n", NULL), OPTIONS_RUN);
     assert_string_equal(o.name, "-n");
     assert_int_equal(parse("--help", NULL), OPTIONS_HELP);
