@@ -10,7 +10,9 @@
 
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "base/check.h"
@@ -83,11 +85,29 @@ static void on_wake(uv_async_t *handle)
     }
 }
 
+/* For who looks at the service with the manager's tools. */
+static void notify_status(const struct replica *r)
+{
+    const char *how = r->was_ready ? "ready" : "not ready";
+    char text[128];
+
+    if (r->seen_leader == 0) {
+        (void)snprintf(text, sizeof text, "STATUS=%s, no leader is known", how);
+    } else {
+        (void)snprintf(text, sizeof text, "STATUS=%s, replica %" PRIu64 " leads", how,
+                       r->seen_leader);
+    }
+    notify_send(&r->notify, text);
+}
+
 static void log_changes(struct replica *r)
 {
     uint64_t leader = r->core.seen_leader;
     bool ready = core_ready(&r->core);
 
+    if (leader == r->seen_leader && ready == r->was_ready) {
+        return;
+    }
     if (leader != r->seen_leader) {
         r->seen_leader = leader;
         log_event(LOG_INFO, leader == 0 ? "leader_lost" : "leader_known",
@@ -99,6 +119,7 @@ static void log_changes(struct replica *r)
         log_event(LOG_INFO, ready ? "ready" : "not_ready", "applied=%" PRIu64,
                   consensus_applied_index(&r->core.consensus));
     }
+    notify_status(r);
 }
 
 static void measure_turn(struct replica *r)
@@ -165,7 +186,10 @@ static void watch_space(struct replica *r)
 
 static void on_beat(uv_timer_t *handle)
 {
-    watch_space(handle->data); /* the turn that follows is what matters besides */
+    struct replica *r = handle->data;
+
+    watch_space(r); /* the turn that follows is what matters besides */
+    notify_beat(&r->notify, uv_now(&r->loop));
 }
 
 /* --- Stopping ------------------------------------------------------------------------------ */
@@ -244,6 +268,7 @@ static void on_signal(uv_signal_t *handle, int number)
         return;
     }
     log_event(LOG_INFO, "stopping", "signal=%d", number);
+    notify_send(&r->notify, "STOPPING=1");
     r->state = DRAINING;
     service_set_draining(r->service);
     core_drain(&r->core);
@@ -329,12 +354,16 @@ int replica_run(const struct config *config, const struct replica_front *front)
 
     r->config = config;
     r->front = front;
+    notify_init(&r->notify, getenv, (int)getpid());
     CHECK(uv_loop_init(&r->loop) == 0);
     CHECK(uv_loop_configure(&r->loop, UV_METRICS_IDLE_TIME) == 0);
     rc = start(r);
     if (rc == REPLICA_EXIT_OK) {
         log_event(LOG_INFO, "started", "replica=%" PRIu64 " peer=%s http=%s data_dir=%s",
                   config->id, LOG_Q(config->peer), LOG_Q(config->http), LOG_Q(config->data_dir));
+        /* Once it listens, not once there is a leader: at the first start of a
+         * cluster the one needs the others for that. */
+        notify_send(&r->notify, "READY=1");
         uv_run(&r->loop, UV_RUN_DEFAULT);
         log_event(LOG_INFO, "stopped", "replica=%" PRIu64, config->id);
     } else {
@@ -346,6 +375,7 @@ int replica_run(const struct config *config, const struct replica_front *front)
     service_free(r->service);
     datadir_close(r->datadir);
     CHECK(uv_loop_close(&r->loop) == 0);
+    notify_fini(&r->notify);
     free(r);
     return rc;
 }

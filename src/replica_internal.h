@@ -14,6 +14,7 @@
 #include "core.h"
 #include "datadir.h"
 #include "net.h"
+#include "notify.h"
 #include "peer.h"
 #include "replica.h"
 #include "service.h"
@@ -46,6 +47,7 @@ struct replica {
     uint64_t turn_ns, idle_ns; /* of the loop, at the end of the last turn */
     uint64_t stall_max_us;
     uint64_t nonsense_logged_ms;
+    struct notify notify; /* the service manager */
 };
 
 /* Data directory, log and core. The exit code; a failure was logged. */

@@ -250,10 +250,11 @@ class Cluster:
             assert found is None, f"{found.group()!r} is in {replica.log_path}"
 
 
-def run(*command, timeout=30, **more):
-    """A command to its end, with its output as text."""
+def run(*command, timeout=30, input=None, **more):
+    """A command to its end, with its output as text. `input` is what it reads."""
+    stdin = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
     return subprocess.run([str(c) for c in command], capture_output=True, text=True,
-                          timeout=timeout, check=False, stdin=subprocess.DEVNULL, **more)
+                          timeout=timeout, check=False, **stdin, **more)
 
 
 @contextlib.contextmanager
