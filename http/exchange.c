@@ -7,8 +7,10 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "command.h"
+#include "http/auth.h"
 #include "http/exchange_answer.h"
 #include "http/server.h"
+#include "http/token.h"
 #include "http/uri.h"
 
 enum {
@@ -72,6 +74,7 @@ void exchange_host_fini(struct exchange_host *h)
     struct list *link;
 
     CHECK(h->live == 0 && h->in_core == 0);
+    tokens_release(h->tokens);
     while ((link = list_pop_front(&h->free)) != NULL) {
         dispose(LIST_ENTRY(link, struct exchange, link));
     }
@@ -231,6 +234,7 @@ static enum MHD_Result send_answer(struct exchange *x)
 
     if (queued == MHD_YES) {
         metrics_count(&h->metrics, x->route, x->status, now_ns() - x->complete_ns);
+        auth_audit(x);
         conn_enter(&h->conns, x->conn, CONN_SENDING);
         x->state = EXCHANGE_SENT;
     }
@@ -357,6 +361,9 @@ static void parse_target(struct exchange *x, const char *method)
         exchange_reply(x, MHD_HTTP_NO_CONTENT, NULL);
         return;
     }
+    if (!auth_admit(x)) {
+        return;
+    }
     err = query_read(&uri, route_get(x->route)->params, &x->query, &why);
     if (err != ERR_OK) {
         exchange_refuse(x, err, why);
@@ -444,7 +451,7 @@ static enum MHD_Result dispatch(struct exchange *x)
     if (x->status == 0) {
         route->handle(x);
     }
-    if (x->status == 0) {
+    if (x->status == 0 && auth_permit(x)) {
         CHECK(x->asked);
         if (h->draining) {
             exchange_refuse(x, ERR_SHUTTING_DOWN, NULL);
@@ -496,6 +503,7 @@ static void complete(struct exchange *x)
         metrics_add(&h->metrics.aborted, 1);
     }
     conn_enter(&h->conns, x->conn, CONN_IDLE);
+    auth_end(x);
     x->conn->exchange = NULL;
     x->connection = NULL;
     h->live--;

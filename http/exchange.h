@@ -48,6 +48,8 @@
 #include "service.h"
 
 struct http_config;
+struct token;
+struct tokens;
 
 enum {
     EXCHANGE_LINE_MAX = 8 * 1024,     /* bytes of a request line */
@@ -72,6 +74,9 @@ struct exchange_host {
     const struct metrics_http *const *all_metrics; /* of all threads */
     unsigned threads;
     struct conn_table conns;
+    struct tokens *tokens;   /* held; NULL: everybody may do everything */
+    uint64_t audit_second;   /* of conns.now_ms */
+    unsigned audit_refusals; /* told in it */
 
     bool draining;    /* requests that need the core are refused */
     bool unflushed;   /* something was submitted: call service_flush() */
@@ -111,6 +116,8 @@ struct exchange {
 
     /* The request. */
     enum route_id route;
+    const struct token *token; /* who asks; NULL: there are no tokens, or none is needed */
+    struct tokens *tokens;     /* held for `token` */
     struct head head;
     struct query query;
     const char *name; /* from the path or the query; NULL when it had none */
@@ -122,12 +129,13 @@ struct exchange {
     /* The answer; status 0: none yet. */
     int status;
     const char *content_type;
-    const char *allow;  /* Allow */
-    bool has_revision;  /* Callsign-Revision */
-    bool has_etag;      /* ETag */
-    bool has_staleness; /* Callsign-Staleness-Ms */
-    bool no_cache;      /* Cache-Control: no-cache */
-    bool closes;        /* Connection: close: what follows may belong to this request */
+    const char *allow;     /* Allow */
+    const char *challenge; /* WWW-Authenticate: refused for want of a token or a role */
+    bool has_revision;     /* Callsign-Revision */
+    bool has_etag;         /* ETag */
+    bool has_staleness;    /* Callsign-Staleness-Ms */
+    bool no_cache;         /* Cache-Control: no-cache */
+    bool closes;           /* Connection: close: what follows may belong to this request */
     uint64_t revision;
     uint64_t etag;
     uint64_t staleness_ms;

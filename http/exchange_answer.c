@@ -76,6 +76,9 @@ static void add_headers(struct exchange *x, struct MHD_Response *r)
     if (x->no_cache) {
         add(r, "Cache-Control", "no-cache");
     }
+    if (x->challenge != NULL) {
+        add(r, "WWW-Authenticate", x->challenge);
+    }
     if (x->allow != NULL) {
         add(r, "Allow", x->allow);
     }

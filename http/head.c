@@ -109,6 +109,8 @@ void head_add(struct head *h, const char *name, const char *value)
             refuse_broken(h, ERR_EXPECTATION_FAILED, NULL);
         }
         h->expects_continue = true;
+    } else if (strcasecmp(name, "Authorization") == 0) {
+        add_once(h, &h->authorization, value, "Authorization appears twice");
     } else if (strcasecmp(name, "If-Match") == 0) {
         add_once(h, &h->if_match, value, "If-Match appears twice");
     } else if (strcasecmp(name, "If-None-Match") == 0) {

@@ -29,6 +29,7 @@ struct head {
     bool expects_continue;
     bool has_idempotency_key;
     uint64_t content_length;
+    const char *authorization; /* NULL: absent */
     const char *if_match;      /* NULL: absent */
     const char *if_none_match; /* NULL: absent */
 };

@@ -215,6 +215,9 @@ void metrics_put(struct buf *out, const struct service_metrics *core,
     put_head(out, "callsign_http_requests_aborted_total", "counter",
              "HTTP requests that ended before they were answered.");
     put_value(out, "callsign_http_requests_aborted_total", SUM(aborted));
+    put_head(out, "callsign_http_requests_denied_total", "counter",
+             "HTTP requests refused for want of a token that allows them (401, 403).");
+    put_value(out, "callsign_http_requests_denied_total", SUM(denied));
     put_head(out, "callsign_http_connections_cut_total", "counter",
              "Connections cut because their request or reader was too slow.");
     put_value(out, "callsign_http_connections_cut_total", SUM(cut));

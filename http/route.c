@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "http/api.h"
+#include "http/auth.h"
 #include "http/query.h"
 #include "http/uri.h"
 
@@ -18,28 +19,34 @@ enum {
 
 static const struct route routes[ROUTE_N] = {
     [ROUTE_NAME_GET] = {NAME_PATTERN, "GET", ROUTE_READ, READ_PARAMS, false, api_registry_get,
-                        api_registry_get_answer},
+                        api_registry_get_answer, ROLE_READ, auth_permits_read},
     [ROUTE_NAME_PUT] = {NAME_PATTERN, "PUT", ROUTE_WRITE, QUERY_ENV_ID, true, api_registry_put,
-                        api_registry_put_answer},
+                        api_registry_put_answer, ROLE_WRITE, auth_permits_write},
     [ROUTE_NAME_DELETE] = {NAME_PATTERN, "DELETE", ROUTE_WRITE, DELETE_PARAMS, false,
-                           api_registry_delete, api_registry_delete_answer},
+                           api_registry_delete, api_registry_delete_answer, ROLE_WRITE,
+                           auth_permits_write},
     [ROUTE_REGISTRY_GET] = {REGISTRY_PATTERN, "GET", ROUTE_READ,
                             READ_PARAMS | QUERY_NAME | LIST_PARAMS, false, api_registry_get,
-                            api_registry_get_answer},
+                            api_registry_get_answer, ROLE_READ, auth_permits_read},
     [ROUTE_REGISTRY_POST] = {REGISTRY_PATTERN, "POST", ROUTE_WRITE, QUERY_ENV_ID, true,
-                             api_registry_put, api_registry_put_answer},
+                             api_registry_put, api_registry_put_answer, ROLE_WRITE,
+                             auth_permits_write},
     [ROUTE_REGISTRY_DELETE] = {REGISTRY_PATTERN, "DELETE", ROUTE_WRITE, DELETE_PARAMS | QUERY_NAME,
-                               false, api_registry_delete, api_registry_delete_answer},
+                               false, api_registry_delete, api_registry_delete_answer, ROLE_WRITE,
+                               auth_permits_write},
     [ROUTE_CLUSTER] = {"/api/cluster", "GET", ROUTE_ADMIN, 0, false, api_cluster_get,
-                       api_cluster_get_answer},
-    [ROUTE_LIVEZ] = {"/livez", "GET", ROUTE_ADMIN, 0, false, api_health_livez, NULL},
+                       api_cluster_get_answer, ROLE_READ, auth_permits_all},
+    [ROUTE_LIVEZ] = {"/livez", "GET", ROUTE_ADMIN, 0, false, api_health_livez, NULL, ROLE_OPEN,
+                     NULL},
     [ROUTE_READYZ] = {"/readyz", "GET", ROUTE_ADMIN, 0, false, api_health_readyz,
-                      api_health_readyz_answer},
-    [ROUTE_VERSION] = {"/version", "GET", ROUTE_ADMIN, 0, false, api_health_version, NULL},
+                      api_health_readyz_answer, ROLE_OPEN, NULL},
+    [ROUTE_VERSION] = {"/version", "GET", ROUTE_ADMIN, 0, false, api_health_version, NULL,
+                       ROLE_OPEN, NULL},
     [ROUTE_METRICS] = {"/metrics", "GET", ROUTE_ADMIN, 0, false, api_health_metrics,
-                       api_health_metrics_answer},
-    [ROUTE_OPENAPI] = {"/openapi.json", "GET", ROUTE_ADMIN, 0, false, api_openapi_get, NULL},
-    [ROUTE_OTHER] = {"other", "other", ROUTE_ADMIN, 0, false, NULL, NULL},
+                       api_health_metrics_answer, ROLE_METRICS, auth_permits_all},
+    [ROUTE_OPENAPI] = {"/openapi.json", "GET", ROUTE_ADMIN, 0, false, api_openapi_get, NULL,
+                       ROLE_OPEN, NULL},
+    [ROUTE_OTHER] = {"other", "other", ROUTE_ADMIN, 0, false, NULL, NULL, ROLE_NOBODY, NULL},
 };
 
 /* A path and the routes on it: ids first to first + count - 1. */

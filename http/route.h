@@ -14,6 +14,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "http/token.h"
 
 struct exchange;
 struct uri;
@@ -51,6 +52,11 @@ struct route {
     /* After the core answered OK or with an outcome of class CALLER; NULL
      * when `handle` never asks. */
     void (*answer)(struct exchange *x);
+    /* What a token has to be to get here, while there are tokens. */
+    enum role role;
+    /* Whether the request that `handle` filled in is within what a bound token
+     * is bound to (auth.h has the usual ones); NULL: such a token is refused. */
+    bool (*permits)(const struct exchange *x, const struct token *t);
 };
 
 /* The routes by id; static. */

@@ -176,6 +176,17 @@ static enum err open_threads(struct http_server *s, struct service *service, int
     return ERR_OK;
 }
 
+/* Before any thread runs, so that what is wrong is told by the start. */
+static enum err load_files(struct http_server *s, char *errmsg, size_t errmsg_len)
+{
+    enum err err = ERR_OK;
+
+    for (unsigned i = 0; i < s->threads_count && err == ERR_OK; i++) {
+        err = server_thread_load(&s->threads[i], errmsg, errmsg_len);
+    }
+    return err;
+}
+
 static enum err start_threads(struct http_server *s)
 {
     s->stopped = nothing;
@@ -207,9 +218,12 @@ enum err http_server_start(struct service *service, const struct http_config *co
     s->port = bound_port(fd);
     err = open_threads(s, service, fd);
     if (err == ERR_OK) {
+        err = load_files(s, errmsg, errmsg_len);
+    }
+    if (err == ERR_OK) {
         err = start_threads(s);
     }
-    if (err != ERR_OK) {
+    if (err == ERR_SYSTEM) {
         snprintf(errmsg, errmsg_len, "cannot start %u HTTP threads: %s", config->threads,
                  strerror(errno));
     }
@@ -223,8 +237,9 @@ enum err http_server_start(struct service *service, const struct http_config *co
         http_server_free(s);
         return err;
     }
-    log_event(LOG_INFO, "http_listening", "address=%s port=%u threads=%u",
-              LOG_Q(config->listen_address), (unsigned)s->port, config->threads);
+    log_event(LOG_INFO, "http_listening", "address=%s port=%u threads=%u tokens=%s",
+              LOG_Q(config->listen_address), (unsigned)s->port, config->threads,
+              config->token_file != NULL ? "needed" : "none");
     *ret_server = s;
     return ERR_OK;
 }
@@ -232,6 +247,13 @@ enum err http_server_start(struct service *service, const struct http_config *co
 uint16_t http_server_port(const struct http_server *s)
 {
     return s->port;
+}
+
+void http_server_reload(struct http_server *s)
+{
+    for (unsigned i = 0; i < s->threads_count; i++) {
+        server_thread_reload(&s->threads[i]);
+    }
 }
 
 void http_server_stop(struct http_server *s, uint32_t grace_ms, void (*stopped)(void *data),

@@ -26,16 +26,23 @@ struct http_config {
     uint32_t header_timeout_ms;  /* a connection that is slower with its request is cut */
     uint32_t idle_timeout_ms;    /* a connection without a request is closed */
     const char *raft_version;    /* for /version; NULL: "unknown" */
+    const char *token_file;      /* token.h; NULL: everybody may do everything */
 };
 
-/* Binds and starts the threads. ERR_CONFIG: the address does not parse or
- * resolve; ERR_SYSTEM: it cannot be bound or a thread cannot start; errmsg
- * says why. */
+/* Binds and starts the threads. All of `config` but listen_address has to
+ * outlive the server. ERR_CONFIG: the address does not parse or resolve, or a
+ * file named in config cannot be used; ERR_SYSTEM: it cannot be bound or a thread cannot start;
+ * errmsg says why. */
 enum err http_server_start(struct service *service, const struct http_config *config, char *errmsg,
                            size_t errmsg_len, struct http_server **ret_server);
 
 /* The port it listens on. */
 uint16_t http_server_port(const struct http_server *s);
+
+/* Reads the files named in config again, in any thread, and returns before
+ * that is done: each HTTP thread logs how it went. One whose files cannot be
+ * used goes on with what it had. */
+void http_server_reload(struct http_server *s);
 
 /*
  * Ends in order: no new connection, new requests answered 503 shutting_down,

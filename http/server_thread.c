@@ -133,7 +133,7 @@ static void end_daemon(struct server_thread *t)
 static void begin_drain(struct server_thread *t)
 {
     int listen_fd = MHD_quiesce_daemon(t->daemon);
-    uint32_t grace_ms = atomic_load_explicit(&t->grace_ms, memory_order_acquire);
+    uint32_t grace_ms = atomic_load_explicit(&t->grace_ms, memory_order_relaxed);
 
     close(listen_fd);
     t->state = SERVER_THREAD_DRAINING;
@@ -229,11 +229,29 @@ static void on_wake(uv_async_t *wake)
     }
 }
 
+/* One line for all threads, but for what went wrong in one of them. */
+static void reload(struct server_thread *t)
+{
+    char why[512] = "";
+
+    if (server_thread_load(t, why, sizeof(why)) != ERR_OK) {
+        log_event(LOG_ERROR, "http_reload_failed", "why=%s action=%s", LOG_Q(why),
+                  LOG_Q("correct the file and send SIGHUP again; what was read before stays"));
+    } else if (t->host.all_metrics[0] == &t->host.metrics) {
+        log_event(LOG_INFO, "http_reloaded", "tokens=%zu",
+                  t->host.tokens == NULL ? (size_t)0 : tokens_count(t->host.tokens));
+    }
+}
+
 static void on_control(uv_async_t *control)
 {
     struct server_thread *t = control->data;
+    unsigned wanted = atomic_exchange_explicit(&t->wanted, 0, memory_order_acquire);
 
-    if (t->state == SERVER_THREAD_RUNNING) {
+    if (wanted & SERVER_THREAD_WANTS_RELOAD) {
+        reload(t);
+    }
+    if ((wanted & SERVER_THREAD_WANTS_DRAIN) && t->state == SERVER_THREAD_RUNNING) {
         update_clock(t);
         begin_drain(t);
     }
@@ -334,6 +352,23 @@ enum err server_thread_open(struct server_thread *t, struct service *service,
     return ERR_OK;
 }
 
+enum err server_thread_load(struct server_thread *t, char *errmsg, size_t errmsg_len)
+{
+    const struct http_config *config = t->host.config;
+    struct tokens *tokens = NULL;
+    enum err err = ERR_OK;
+
+    if (config->token_file != NULL) {
+        err = tokens_load(config->token_file, errmsg, errmsg_len, &tokens);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    tokens_release(t->host.tokens);
+    t->host.tokens = tokens;
+    return ERR_OK;
+}
+
 void server_thread_close(struct server_thread *t)
 {
     if (t->state == SERVER_THREAD_RUNNING) {
@@ -362,7 +397,14 @@ enum err server_thread_start(struct server_thread *t, void (*ended)(void *data),
 
 void server_thread_drain(struct server_thread *t, uint32_t grace_ms)
 {
-    atomic_store_explicit(&t->grace_ms, grace_ms, memory_order_release);
+    atomic_store_explicit(&t->grace_ms, grace_ms, memory_order_relaxed);
+    atomic_fetch_or_explicit(&t->wanted, SERVER_THREAD_WANTS_DRAIN, memory_order_release);
+    uv_async_send(&t->control);
+}
+
+void server_thread_reload(struct server_thread *t)
+{
+    atomic_fetch_or_explicit(&t->wanted, SERVER_THREAD_WANTS_RELOAD, memory_order_release);
     uv_async_send(&t->control);
 }
 

@@ -31,6 +31,8 @@ enum server_thread_state {
     SERVER_THREAD_CLOSING,  /* the handles are closing */
 };
 
+enum { SERVER_THREAD_WANTS_DRAIN = 1 << 0, SERVER_THREAD_WANTS_RELOAD = 1 << 1 };
+
 struct server_thread {
     struct exchange_host host;
     struct MHD_Daemon *daemon;
@@ -44,13 +46,15 @@ struct server_thread {
     uv_prepare_t prepare;
     uv_poll_t poll;     /* libmicrohttpd's epoll set */
     uv_async_t wake;    /* the core answered */
-    uv_async_t control; /* server_thread_drain() was called */
+    uv_async_t control; /* server_thread_drain() or _reload() was called */
     uv_timer_t sweep;   /* looks at the time limits */
     uv_timer_t again;   /* libmicrohttpd has more to do at once */
 
-    /* Set, with release, before `control` is sent; read, with acquire, when it fires: the loop
-     * may see that mark before the byte that wakes it is written. */
-    _Atomic uint32_t grace_ms;
+    /* What `control` is about: SERVER_THREAD_WANTS_*. Set, with release, before it is sent; taken,
+     * with acquire, when it fires: the loop may see that mark before the byte that wakes it is
+     * written. */
+    atomic_uint wanted;
+    _Atomic uint32_t grace_ms; /* written before WANTS_DRAIN is set */
     void (*ended)(void *data);
     void *ended_data;
 };
@@ -62,11 +66,19 @@ struct server_thread {
 enum err server_thread_open(struct server_thread *t, struct service *service,
                             const struct http_config *config, int listen_fd);
 
+/* Reads the files that the configuration names. What was read before is given
+ * up only when all of them are good. On the thread, or before it runs.
+ * ERR_CONFIG; errmsg says why. */
+enum err server_thread_load(struct server_thread *t, char *errmsg, size_t errmsg_len);
+
 /* Undoes open, or frees what is left after join. */
 void server_thread_close(struct server_thread *t);
 
 /* `ended` is called on the thread, as the last thing it does. ERR_SYSTEM. */
 enum err server_thread_start(struct server_thread *t, void (*ended)(void *data), void *data);
+
+/* Any thread: the thread reads its files again, and logs how it went. */
+void server_thread_reload(struct server_thread *t);
 
 /* Any thread, once; see http_server_stop(). */
 void server_thread_drain(struct server_thread *t, uint32_t grace_ms);

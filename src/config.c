@@ -548,6 +548,7 @@ void config_fini(struct config *c)
     free(c->peer);
     free(c->http);
     free(c->cluster_name);
+    free(c->token_file);
     config_value_clear_members(&c->members);
     memset(c, 0, sizeof *c);
 }

@@ -78,6 +78,7 @@ struct config {
     char *cluster_name;
     uint32_t http_threads;
     uint32_t http_connections;
+    char *token_file; /* "" none */
     uint32_t request_timeout_ms;
     uint32_t election_timeout_ms;
     uint32_t heartbeat_ms;

@@ -101,8 +101,8 @@ static bool set_text(char **field, const struct config_spec *spec, const char *t
 {
     bool ascii = spec->type == CONFIG_TYPE_TEXT;
     size_t len = strlen(text);
-    bool good = len >= spec->min && len <= spec->max && len > 0 && !is_blank(text[0]) &&
-                !is_blank(text[len - 1]);
+    bool good = len >= spec->min && len <= spec->max &&
+                (len == 0 || (!is_blank(text[0]) && !is_blank(text[len - 1])));
 
     for (size_t i = 0; good && i < len; i++) {
         unsigned char c = (unsigned char)text[i];

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "config.h"
 #include "http/server.h"
+#include "http/token.h"
 #include "replica.h"
 #include "storage/storage.h"
 
@@ -25,6 +26,11 @@ struct front {
     struct http_server *server;
 };
 
+static const char *path_or_null(const char *path)
+{
+    return path[0] == '\0' ? NULL : path;
+}
+
 static enum err front_start(void *data, struct service *service, char *errmsg, unsigned errmsg_len)
 {
     struct front *f = data;
@@ -36,6 +42,7 @@ static enum err front_start(void *data, struct service *service, char *errmsg, u
         .header_timeout_ms = HEADER_TIMEOUT_MS,
         .idle_timeout_ms = IDLE_TIMEOUT_MS,
         .raft_version = CALLSIGN_RAFT_VERSION,
+        .token_file = path_or_null(f->config->token_file),
     };
 
     return http_server_start(service, &config, errmsg, errmsg_len, &f->server);
@@ -53,6 +60,13 @@ static void front_free(void *data)
     struct front *f = data;
 
     http_server_free(f->server);
+}
+
+static void front_reload(void *data)
+{
+    struct front *f = data;
+
+    http_server_reload(f->server);
 }
 
 /* Each connection is a file; the limit of the session is often 1024. */
@@ -83,16 +97,36 @@ static int inspect(const char *path)
                : REPLICA_EXIT_BROKEN;
 }
 
+/* callsignd token new FILE NAME ROLE [BINDING...] */
+static int make_token(char **words)
+{
+    char why[CONFIG_WHY_MAX] = "";
+
+    if (words[0] == NULL || strcmp(words[0], "new") != 0 || words[1] == NULL) {
+        fprintf(stderr, "usage: callsignd token new FILE NAME metrics|read|write|admin "
+                        "[env=ID,ID...] [node=ID]\n");
+        return REPLICA_EXIT_CONFIG;
+    }
+    if (token_new(words[1], words + 2, stdout, why, sizeof why) != ERR_OK) {
+        fprintf(stderr, "callsignd token new: %s\n", why);
+        return REPLICA_EXIT_CONFIG;
+    }
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv, char **envp)
 {
     struct config config;
     char why[CONFIG_WHY_MAX] = "";
     struct front front = {.config = &config};
-    struct replica_front port = {front_start, front_stop, front_free, &front};
+    struct replica_front port = {front_start, front_stop, front_free, front_reload, &front};
     int rc;
 
     if (argc == 3 && strcmp(argv[1], "inspect") == 0) {
         return inspect(argv[2]);
+    }
+    if (argc >= 2 && strcmp(argv[1], "token") == 0) {
+        return make_token(argv + 2);
     }
     switch (config_parse(argv, envp, &config, why, sizeof why)) {
     case CONFIG_EXIT_OK:

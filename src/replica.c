@@ -213,6 +213,7 @@ static void close_handles(struct replica *r)
     close_handle(&r->beat);
     close_handle(&r->sigterm);
     close_handle(&r->sigint);
+    close_handle(&r->sighup);
 }
 
 static void on_peers_stopped(void *data)
@@ -275,6 +276,18 @@ static void on_signal(uv_signal_t *handle, int number)
     r->front->stop(r->front->front, front_stopped, r);
 }
 
+/* --- Reading files again ------------------------------------------------------------- */
+
+static void on_reload(uv_signal_t *handle, int number)
+{
+    struct replica *r = handle->data;
+
+    (void)number;
+    if (r->state == RUNNING) {
+        r->front->reload(r->front->front);
+    }
+}
+
 /* --- Starting ---------------------------------------------------------------------- */
 
 /* Started last of all with the loop, so that its turn comes before the links
@@ -288,6 +301,7 @@ static void start_handles(struct replica *r)
     uv_timer_init(&r->loop, &r->beat);
     uv_signal_init(&r->loop, &r->sigterm);
     uv_signal_init(&r->loop, &r->sigint);
+    uv_signal_init(&r->loop, &r->sighup);
     r->handles_open = true;
     r->wake.data = r;
     r->front_stopped.data = r;
@@ -296,11 +310,13 @@ static void start_handles(struct replica *r)
     r->beat.data = r;
     r->sigterm.data = r;
     r->sigint.data = r;
+    r->sighup.data = r;
     uv_prepare_start(&r->prepare, on_prepare);
     uv_check_start(&r->check, on_check);
     uv_timer_start(&r->beat, on_beat, BEAT_MS, BEAT_MS);
     uv_signal_start(&r->sigterm, on_signal, SIGTERM);
     uv_signal_start(&r->sigint, on_signal, SIGINT);
+    uv_signal_start(&r->sighup, on_reload, SIGHUP);
 }
 
 static int start(struct replica *r)

@@ -33,10 +33,13 @@ struct replica_front {
     enum err (*start)(void *front, struct service *service, char *errmsg, unsigned errmsg_len);
     void (*stop)(void *front, void (*stopped)(void *data), void *data);
     void (*free)(void *front);
+    /* Reads its files again; returns at once. */
+    void (*reload)(void *front);
     void *front;
 };
 
-/* Runs until SIGTERM or SIGINT; returns the exit code. */
+/* Runs until SIGTERM or SIGINT; returns the exit code. SIGHUP: the files with
+ * tokens, certificates and keys are read again. */
 int replica_run(const struct config *config, const struct replica_front *front);
 
 #endif

@@ -33,7 +33,7 @@ struct replica {
     uv_prepare_t prepare;
     uv_check_t check;
     uv_timer_t beat;
-    uv_signal_t sigterm, sigint;
+    uv_signal_t sigterm, sigint, sighup;
     struct datadir *datadir;
     struct storage *storage;
     enum storage_space space;

@@ -1,0 +1,169 @@
+#include "http/auth.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/log.h"
+#include "http/exchange.h"
+#include "http/token.h"
+
+/* Lines about refused requests in a second and thread: whoever has no token
+ * must not be able to push everything else out of the log. */
+enum { REFUSALS_LOGGED_MAX = 10, BODY_TOLD_MAX = 256 };
+
+/* --- Admitting -------------------------------------------------------------- */
+
+/* The text of "Bearer TEXT" (RFC 6750, 2.1); NULL when it is anything else. */
+static const char *bearer_text(const char *authorization)
+{
+    static const char scheme[] = "Bearer ";
+
+    if (strncasecmp(authorization, scheme, sizeof(scheme) - 1) != 0) {
+        return NULL;
+    }
+    authorization += sizeof(scheme) - 1;
+    return authorization + strspn(authorization, " ");
+}
+
+static bool refuse(struct exchange *x, enum err err, const char *challenge, const char *detail)
+{
+    x->challenge = challenge;
+    metrics_add(&x->host->metrics.denied, 1);
+    exchange_refuse(x, err, detail);
+    return false;
+}
+
+static bool forbid(struct exchange *x, const char *detail)
+{
+    return refuse(x, ERR_FORBIDDEN, "Bearer realm=\"callsign\", error=\"insufficient_scope\"",
+                  detail);
+}
+
+static bool find_token(struct exchange *x)
+{
+    const char *text;
+
+    if (x->head.authorization == NULL) {
+        return refuse(x, ERR_UNAUTHORIZED, "Bearer realm=\"callsign\"",
+                      "this route needs a token: Authorization: Bearer TOKEN");
+    }
+    text = bearer_text(x->head.authorization);
+    x->token = text == NULL ? NULL : tokens_find(x->host->tokens, text, strlen(text));
+    if (x->token == NULL) {
+        return refuse(x, ERR_UNAUTHORIZED, "Bearer realm=\"callsign\", error=\"invalid_token\"",
+                      "the token is not known to this replica");
+    }
+    x->tokens = tokens_hold(x->host->tokens);
+    return true;
+}
+
+bool auth_admit(struct exchange *x)
+{
+    const struct route *route = route_get(x->route);
+
+    if (x->host->tokens == NULL || route->role == ROLE_OPEN) {
+        return true;
+    }
+    if (!find_token(x)) {
+        return false;
+    }
+    if (route->role == ROLE_NOBODY || x->token->role < route->role) {
+        return forbid(x, "the role of this token does not allow this");
+    }
+    if (token_bound(x->token) && route->permits == NULL) {
+        return forbid(x, "a token that is bound to environments or a node does not allow this");
+    }
+    return true;
+}
+
+bool auth_permit(struct exchange *x)
+{
+    if (x->token == NULL || !token_bound(x->token) || route_get(x->route)->permits(x, x->token)) {
+        return true;
+    }
+    return forbid(x, "this is outside of the environments or the node that the token is bound to; "
+                     "one that is bound to a node removes with node_id and process_id as a guard");
+}
+
+void auth_end(struct exchange *x)
+{
+    tokens_release(x->tokens);
+    x->tokens = NULL;
+    x->token = NULL;
+}
+
+/* --- What bound tokens may do ----------------------------------------------- */
+
+bool auth_permits_all(const struct exchange *x, const struct token *t)
+{
+    (void)x;
+    (void)t;
+    return true;
+}
+
+bool auth_permits_read(const struct exchange *x, const struct token *t)
+{
+    return token_has_env(t, x->request.command.env_id);
+}
+
+bool auth_permits_write(const struct exchange *x, const struct token *t)
+{
+    const struct command *c = &x->request.command;
+    bool of_node =
+        c->op == COMMAND_PUT || (c->op == COMMAND_REMOVE && (c->flags & COMMAND_IF_OWNER) != 0);
+
+    return token_has_env(t, c->env_id) && (!t->node_bound || (of_node && c->node_id == t->node_id));
+}
+
+/* --- The audit -------------------------------------------------------------- */
+
+static const char *client_of(const struct exchange *x, char text[INET6_ADDRSTRLEN])
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *a = info == NULL ? NULL : info->client_addr;
+    const void *bytes = NULL;
+
+    if (a != NULL && a->sa_family == AF_INET) {
+        bytes = &((const struct sockaddr_in *)(const void *)a)->sin_addr;
+    } else if (a != NULL && a->sa_family == AF_INET6) {
+        bytes = &((const struct sockaddr_in6 *)(const void *)a)->sin6_addr;
+    }
+    return bytes != NULL && inet_ntop(a->sa_family, bytes, text, INET6_ADDRSTRLEN) != NULL ? text
+                                                                                           : "";
+}
+
+/* Whether one more refusal may be told in this second. */
+static bool may_tell_refusal(struct exchange_host *h)
+{
+    uint64_t second = h->conns.now_ms / 1000;
+
+    if (second != h->audit_second) {
+        h->audit_second = second;
+        h->audit_refusals = 0;
+    }
+    return ++h->audit_refusals <= REFUSALS_LOGGED_MAX;
+}
+
+void auth_audit(struct exchange *x)
+{
+    const struct route *route = route_get(x->route);
+    char client[INET6_ADDRSTRLEN], body[BODY_TOLD_MAX + 1] = "";
+    const char *who = x->token != NULL          ? x->token->name
+                      : x->host->tokens == NULL ? "anybody"
+                                                : "stranger";
+
+    if (route->role != ROLE_ADMIN || (x->challenge != NULL && !may_tell_refusal(x->host))) {
+        return;
+    }
+    if (x->body.len > 0 && x->body.len <= BODY_TOLD_MAX) {
+        memcpy(body, x->body.data, x->body.len);
+    }
+    log_event(x->challenge != NULL ? LOG_WARN : LOG_INFO, "audit",
+              "who=%s from=%s method=%s target=%s body=%s body_bytes=%" PRIu64 " status=%d", who,
+              LOG_Q(client_of(x, client)), route->method, LOG_Q(x->uri), LOG_Q(body), x->body_bytes,
+              x->status);
+}
