@@ -19,6 +19,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "command.h"
+#include "history.h"
 #include "snapshot.h"
 
 /* Reading a file of more than 2 GiB fails in libraft 0.15, and a follower
@@ -64,6 +65,7 @@ static int apply(struct raft_fsm *raft_fsm, const struct raft_buffer *buffer, vo
             fail(f, err, "a command in a log entry cannot be decoded");
         }
         registry_apply(f->registry, &command, reader.now_ms, &f->verdicts[i]);
+        history_commit(f->history, f->verdicts[i].revision);
     }
     f->result.count = i;
     f->commands_applied += i;
@@ -206,6 +208,8 @@ static int restore(struct raft_fsm *raft_fsm, struct raft_buffer *buffer)
      * that reading the snapshot took. */
     registry_free(f->registry);
     f->registry = restored;
+    registry_set_history(f->registry, f->history);
+    history_restart(f->history, registry_revision(f->registry));
     f->restores++;
     raft_free(buffer->base);
     return 0;
@@ -225,6 +229,7 @@ void fsm_init(struct fsm *f, const uint8_t hash_key[16], fsm_fatal_cb fatal,
                      .snapshot_finalize = finalize,
                      .snapshot_async = serialise},
         .registry = registry_new(hash_key),
+        .history = history_new(HISTORY_CHANGES_MIN, HISTORY_CHUNK_BYTES),
         .verdicts = mem_zalloc(COMMAND_BATCH_COUNT_MAX, sizeof(struct verdict)),
         .fatal = fatal,
         .may_snapshot = may_snapshot,
@@ -232,12 +237,14 @@ void fsm_init(struct fsm *f, const uint8_t hash_key[16], fsm_fatal_cb fatal,
     };
     memcpy(f->hash_key, hash_key, sizeof f->hash_key);
     f->result.verdicts = f->verdicts;
+    registry_set_history(f->registry, f->history);
 }
 
 void fsm_fini(struct fsm *f)
 {
     discard(f->snapshot);
     registry_free(f->registry);
+    history_free(f->history);
     free(f->verdicts);
     *f = (struct fsm){0};
 }

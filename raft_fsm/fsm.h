@@ -6,14 +6,16 @@
  *          the same call chain, to the callback of the raft_apply that made
  *          the entry. Always returns 0: refusals are verdicts (libraft would
  *          swallow an error). An entry it cannot decode ends the process
- *          through `fatal`; nothing is ever skipped.
+ *          through `fatal`; nothing is ever skipped. What changed is in the
+ *          history (history.h) afterwards.
  * snapshot takes a view on the core thread, in microseconds; RAFT_BUSY while
  *          `may_snapshot` says no (rule R9: an uncommitted configuration must
  *          not get into a snapshot).
  * snapshot_async serialises the view in the worker pool.
  * snapshot_finalize frees buffers and view.
  * restore  builds a new registry from the bytes and swaps it in; on garbage
- *          the old one stays untouched and RAFT_MALFORMED is returned.
+ *          the old one stays untouched and RAFT_MALFORMED is returned. The
+ *          history begins there.
  *
  * Threads: the core thread, but snapshot_async.
  */
@@ -38,10 +40,12 @@ typedef void (*fsm_fatal_cb)(void *data, enum err err, const char *what);
 typedef bool (*fsm_may_snapshot_cb)(void *data);
 
 struct fsm_snapshot;
+struct history;
 
 struct fsm {
     struct raft_fsm raft_fsm;  /* hand &fsm->raft_fsm to raft_init */
     struct registry *registry; /* owned; replaced by restore */
+    struct history *history;   /* owned; begins anew with restore */
     struct fsm_result result;
     struct verdict *verdicts;      /* owned scratch, COMMAND_BATCH_COUNT_MAX long */
     struct fsm_snapshot *snapshot; /* the one being written, or NULL */

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "command.h"
+#include "history.h"
 #include "record.h"
 #include "registry_hash.h"
 #include "registry_heap.h"
@@ -42,6 +43,7 @@ struct registry {
     struct registry_heap heap;
     struct registry_tree tree;
     struct registry_hash hash;
+    struct history *history; /* borrowed; NULL: nobody wants to know */
     uint64_t revision;
     uint64_t log_time_ms;
     uint64_t count;
@@ -155,6 +157,29 @@ static enum err judge(const struct command *c, const struct record *held)
     return ERR_OK;
 }
 
+static struct entry entry_of(const struct record *r)
+{
+    return (struct entry){r->env_id, r->name, r->name_len, owner_of(r)};
+}
+
+static void tell_put(struct registry *r, const struct record *held, const struct owner *previous)
+{
+    const struct entry e = entry_of(held);
+
+    if (r->history != NULL) {
+        history_put(r->history, &e, previous);
+    }
+}
+
+static void tell_remove(struct registry *r, const struct record *held, uint64_t revision)
+{
+    const struct entry e = entry_of(held);
+
+    if (r->history != NULL) {
+        history_remove(r->history, &e, revision);
+    }
+}
+
 static void add_entry(struct registry *r, const struct change *change, const struct owner *owner)
 {
     struct record *made = make_record(r, &change->key, owner);
@@ -163,6 +188,7 @@ static void add_entry(struct registry *r, const struct change *change, const str
     registry_hash_insert(&r->hash, change->hash, made);
     r->entries_digest += mix_record(made);
     r->count++;
+    tell_put(r, made, NULL);
 }
 
 /* In place when no view sees the record: then neither index changes. */
@@ -170,6 +196,7 @@ static void replace_owner(struct registry *r, const struct change *change,
                           const struct owner *owner)
 {
     struct record *held = change->held;
+    const struct owner previous = owner_of(held);
 
     r->entries_digest -= mix_record(held);
     if (registry_heap_shared(&r->heap, held->revision)) {
@@ -185,12 +212,14 @@ static void replace_owner(struct registry *r, const struct change *change,
         held->revision = owner->revision;
     }
     r->entries_digest += mix_record(held);
+    tell_put(r, held, &previous);
 }
 
 static void remove_entry(struct registry *r, const struct change *change, uint64_t revision)
 {
     struct record *held = change->held;
 
+    tell_remove(r, held, revision);
     r->entries_digest -= mix_record(held);
     registry_hash_remove(&r->hash, change->hash, held);
     registry_tree_remove(&r->tree, &change->key, revision);
@@ -252,6 +281,11 @@ void registry_apply(struct registry *r, const struct command *c, uint64_t now_ms
     *ret_verdict = v;
 }
 
+void registry_set_history(struct registry *r, struct history *h)
+{
+    r->history = h;
+}
+
 /* --- Looking ------------------------------------------------------------ */
 
 bool registry_find(const struct registry *r, uint64_t env_id, const char *name, size_t name_len,
@@ -303,7 +337,7 @@ struct listing {
 
 static bool show(const struct listing *l, const struct record *r)
 {
-    const struct entry e = {r->env_id, r->name, r->name_len, owner_of(r)};
+    const struct entry e = entry_of(r);
 
     return l->visit(l->data, &e);
 }
@@ -336,8 +370,8 @@ static bool name_before(const char *a, size_t a_len, const char *b, size_t b_len
     return order != 0 ? order < 0 : a_len < b_len;
 }
 
-void registry_walk(const struct registry *r, const struct registry_range *range,
-                   registry_visit_cb visit, void *data)
+static void walk_range(const struct registry_node *root, const struct registry_range *range,
+                       registry_visit_cb visit, void *data)
 {
     const struct record_key prefix = {range->env_id, range->prefix_len > 0 ? range->prefix : "",
                                       range->prefix_len};
@@ -346,7 +380,13 @@ void registry_walk(const struct registry *r, const struct registry_range *range,
     struct listing l = {.prefix = prefix, .after = after, .visit = visit, .data = data};
     bool from_after = name_before(prefix.name, prefix.name_len, after.name, after.name_len);
 
-    registry_tree_walk(r->tree.root, from_after ? &after : &prefix, on_record_listed, &l);
+    registry_tree_walk(root, from_after ? &after : &prefix, on_record_listed, &l);
+}
+
+void registry_walk(const struct registry *r, const struct registry_range *range,
+                   registry_visit_cb visit, void *data)
+{
+    walk_range(r->tree.root, range, visit, data);
 }
 
 /* --- Views -------------------------------------------------------------- */
@@ -396,6 +436,12 @@ void registry_view_walk(const struct registry_view *v, registry_visit_cb visit, 
     struct listing l = {.visit = visit, .data = data};
 
     registry_tree_walk(v->root, NULL, on_record, &l);
+}
+
+void registry_view_walk_range(const struct registry_view *v, const struct registry_range *range,
+                              registry_visit_cb visit, void *data)
+{
+    walk_range(v->root, range, visit, data);
 }
 
 /* --- Restoring ---------------------------------------------------------- */

@@ -27,6 +27,7 @@
 #include "base/err.h"
 
 struct command;
+struct history;
 struct registry;
 struct registry_view;
 
@@ -68,6 +69,10 @@ void registry_free(struct registry *r);
  * a verdict. */
 void registry_apply(struct registry *r, const struct command *c, uint64_t now_ms,
                     struct verdict *ret_verdict);
+
+/* From now on each change is told to `h` (history.h), which the caller commits;
+ * NULL: to nobody. Borrowed. */
+void registry_set_history(struct registry *r, struct history *h);
 
 /* Looks a name up; false when it is not registered. */
 bool registry_find(const struct registry *r, uint64_t env_id, const char *name, size_t name_len,
@@ -117,8 +122,12 @@ uint64_t registry_view_log_time_ms(const struct registry_view *v);
 uint64_t registry_view_count(const struct registry_view *v);
 uint64_t registry_view_digest(const struct registry_view *v);
 
-/* All entries in order of (env_id, name). Any thread, one at a time. */
+/* All entries in order of (env_id, name). Any thread. */
 void registry_view_walk(const struct registry_view *v, registry_visit_cb visit, void *data);
+
+/* As registry_walk(). Any thread. */
+void registry_view_walk_range(const struct registry_view *v, const struct registry_range *range,
+                              registry_visit_cb visit, void *data);
 
 /*
  * Restoring: entries are added in strictly rising (env_id, name) order, then

@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "command.h"
+#include "history.h"
 
 static const uint8_t hash_key[16] = "test_fsm.......";
 
@@ -236,6 +237,32 @@ static void a_snapshot_is_the_state_when_it_was_taken(void **state)
     apply_many(f, "after/", 10);
 }
 
+static void the_history_has_what_was_applied_since_the_snapshot(void **state)
+{
+    struct fixture *f = *state;
+    struct history_cursor c = {0};
+    struct history_change change;
+    struct raft_buffer all;
+    struct taken t;
+
+    apply_many(f, "before/", 100);
+    assert_true(history_revision(f->fsm.history) == 100);
+    assert_true(history_seek(f->fsm.history, 99, &c));
+    assert_int_equal(history_next(&c, &change), HISTORY_CHANGE);
+    assert_true(change.revision == 100 && change.entry.owner.node_id == 99);
+    t = take(f);
+    all = join(&t);
+    give_back(f, &t);
+    assert_int_equal(f->fsm.raft_fsm.restore(&f->fsm.raft_fsm, &all), 0);
+    history_close(&c);
+    assert_false(history_seek(f->fsm.history, 99, &c));
+    assert_true(history_seek(f->fsm.history, 100, &c));
+    apply_many(f, "since/", 1);
+    assert_int_equal(history_next(&c, &change), HISTORY_CHANGE);
+    assert_true(change.revision == 101);
+    history_close(&c);
+}
+
 static void only_one_snapshot_at_a_time_and_only_when_allowed(void **state)
 {
     struct fixture *f = *state;
@@ -349,6 +376,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_entry_may_be_as_full_as_it_gets, start, finish),
         cmocka_unit_test_setup_teardown(an_entry_it_cannot_read_ends_the_process, start, finish),
         cmocka_unit_test_setup_teardown(a_snapshot_is_the_state_when_it_was_taken, start, finish),
+        cmocka_unit_test_setup_teardown(the_history_has_what_was_applied_since_the_snapshot, start,
+                                        finish),
         cmocka_unit_test_setup_teardown(only_one_snapshot_at_a_time_and_only_when_allowed, start,
                                         finish),
         cmocka_unit_test_setup_teardown(what_libraft_left_is_freed_at_the_end, start, finish),
