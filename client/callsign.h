@@ -3,22 +3,37 @@
  *
  * Every call ends in one of three ways, and a caller must not mix them up:
  *
- *     decided   DONE, NOT_FOUND, INVALID, REFUSED: a replica judged the
- *               request, and the result is final
- *     nothing   UNAVAILABLE: surely nothing happened; a retry is safe
+ *     decided   DONE, NOT_FOUND, INVALID, REFUSED: a replica judged
+ *               the request, and the result is final
+ *     nothing   UNAVAILABLE, FAILED: surely nothing happened; a retry is safe
  *     unknown   UNKNOWN: a write was sent and its outcome is not known; it may
  *               take effect even after the call returned. Read the name to
  *               find out. Only writes end like this.
  *
- * NOT_FOUND is never said because of an outage.
+ * callsign_outcome() says which of the three. NOT_FOUND is never said because
+ * of an outage.
  *
  * Invariants
  *   1. Strings are NUL-terminated UTF-8; ids are exact over 0 to 2^64-1.
- *   2. A write is never sent twice unless the first surely had no effect.
+ *   2. A call is over at its deadline: timeout_ms of the request or, where
+ *      that is 0, of the handle. It covers all endpoints and all repeats.
+ *   3. A write is applied once at most, however often it had to be sent: it
+ *      is repeated only when the first attempt surely had no effect, or under
+ *      the same Idempotency-Key, which the cluster remembers.
  *
- * Threads: a handle is used by one thread at a time. The first callsign_new()
- * of a program must not run beside other threads' use of libcurl.
- * Memory: below 1.3 MiB a handle; answers are the caller's.
+ * Local mode: a handle without endpoints keeps a table of its own in this
+ * process. The same calls do the same there, but for UNAVAILABLE and UNKNOWN,
+ * which cannot happen. Nothing of it outlives the handle.
+ *
+ * Threads: any number may share a handle, in all calls but callsign_free().
+ * Each call in progress has a connection of its own; they are kept for the
+ * next. A handle does not survive fork(): the child makes its own.
+ * Memory: what is passed in is borrowed for the call, what comes back belongs
+ * to the caller. A handle takes about 100 KiB a thread that calls at the same
+ * time, more while an answer is large.
+ * ABI: `size` and `reserved` let the structs grow; set the first to sizeof and
+ * the others to zero, as initialisers do. The library refuses a struct that is
+ * larger than it knows, or has something in `reserved`, with INVALID.
  */
 #ifndef CALLSIGN_H
 #define CALLSIGN_H
@@ -27,15 +42,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum {
     CALLSIGN_NAME_MAX = 1024,    /* bytes of a name without its NUL */
     CALLSIGN_ENV_DEFAULT = 1,    /* the environment of whoever names none */
     CALLSIGN_ENDPOINTS_MAX = 16, /* of a handle */
     CALLSIGN_MEMBERS_MAX = 16,   /* of a cluster */
     CALLSIGN_ADDRESS_MAX = 256,  /* bytes with NUL */
+    CALLSIGN_CODE_MAX = 64,      /* bytes with NUL */
     CALLSIGN_MESSAGE_MAX = 1280, /* bytes with NUL */
+    CALLSIGN_TIMEOUT_DEFAULT_MS = 5000,
+    CALLSIGN_TIMEOUT_MAX_MS = 3600000,
 };
 
+/* Also the exit status of the callsign command. */
 enum callsign_result {
     CALLSIGN_DONE = 0,
     CALLSIGN_NOT_FOUND = 1,   /* the name is surely not registered */
@@ -46,13 +69,30 @@ enum callsign_result {
     CALLSIGN_FAILED = 6,      /* an answer that is not callsign's, or no memory */
 };
 
+/* The three ways a call can end. */
+enum callsign_outcome {
+    CALLSIGN_OUTCOME_DECIDED,
+    CALLSIGN_OUTCOME_NOTHING,
+    CALLSIGN_OUTCOME_UNKNOWN,
+};
+
+enum callsign_outcome callsign_outcome(enum callsign_result result);
+
 /* One word, such as "not_found"; static memory. */
 const char *callsign_result_name(enum callsign_result result);
 
+/* "0.1.0": of the library that runs, which may be newer than this header. */
+const char *callsign_version(void);
+
 struct callsign_config {
-    const char *const *endpoints; /* "http://host:port", tried in turn; copied */
-    size_t endpoints_count;
-    uint32_t timeout_ms; /* of a call, over all endpoints; 1 to 3600000 */
+    size_t size;                  /* sizeof(struct callsign_config) */
+    const char *const *endpoints; /* "http://host:port", tried in turn */
+    size_t endpoints_count;       /* 0: local mode; up to CALLSIGN_ENDPOINTS_MAX */
+    uint32_t timeout_ms;          /* of a call; 0: CALLSIGN_TIMEOUT_DEFAULT_MS */
+    const char *token;            /* bearer token; NULL: none */
+    const char *ca_file;          /* PEM, whom to trust with https; NULL: the system's */
+    const char *cert_file;        /* PEM, this client's certificate; NULL: none */
+    const char *key_file;         /* PEM, its key; NULL: in cert_file */
 };
 
 struct callsign_entry {
@@ -65,15 +105,16 @@ struct callsign_entry {
 
 struct callsign_answer {
     enum callsign_result result;
-    bool created;   /* put: the name was free */
-    bool has_entry; /* DONE: the entry; REFUSED: the one that stands in the way */
+    bool created;      /* put: the name was free */
+    bool has_entry;    /* DONE: the entry; REFUSED: the one that stands in the way */
+    bool has_revision; /* of the registry, that the answer reflects */
     struct callsign_entry entry;
-    bool has_revision;
-    uint64_t revision;                   /* of the registry, that the answer reflects */
+    uint64_t revision;
     uint64_t served_by;                  /* id of the replica that answered; 0: none did */
     char endpoint[CALLSIGN_ADDRESS_MAX]; /* that was asked last; "" when none was */
-    char code[64];                       /* stable, such as "name_taken"; "" when done */
+    char code[CALLSIGN_CODE_MAX];        /* stable, such as "name_taken"; "" when done */
     char message[CALLSIGN_MESSAGE_MAX];  /* for people; "" when done */
+    uint64_t reserved[8];
 };
 
 struct callsign_put {
@@ -81,9 +122,11 @@ struct callsign_put {
     const char *name;
     uint64_t node_id;
     uint64_t process_id;
-    bool if_absent;       /* only a free name; not together with has_revision */
-    bool has_if_revision; /* only the entry of that revision */
     uint64_t if_revision;
+    bool if_absent;       /* only a free name; not together with has_if_revision */
+    bool has_if_revision; /* only the entry of that revision */
+    uint32_t timeout_ms;
+    uint64_t reserved[4];
 };
 
 enum callsign_consistency {
@@ -96,29 +139,36 @@ struct callsign_get {
     uint64_t env_id;
     const char *name;
     enum callsign_consistency consistency;
+    uint32_t timeout_ms;
     uint64_t at_least;
+    uint64_t reserved[4];
 };
 
 struct callsign_list {
     uint64_t env_id;
     const char *prefix; /* only names that begin with it; NULL: all */
-    bool has_node;      /* only what `node_id` holds */
-    uint64_t node_id;
     enum callsign_consistency consistency;
+    uint32_t timeout_ms; /* of each page */
     uint64_t at_least;
+    uint64_t node_id;
+    bool has_node; /* only what `node_id` holds */
+    uint64_t reserved[4];
 };
 
-/* Return false to end the list. `entry` is valid during the call only. */
+/* Return false to end the list. `entry` is valid during the call only. The
+ * callback may use the handle. */
 typedef bool (*callsign_entry_cb)(void *data, const struct callsign_entry *entry);
 
 struct callsign_remove {
     uint64_t env_id;
     const char *name;
-    bool has_if_owner; /* only if this process holds the name */
     uint64_t if_node_id;
     uint64_t if_process_id;
-    bool has_if_revision; /* only the entry of that revision */
     uint64_t if_revision;
+    bool has_if_owner;    /* only if this process holds the name */
+    bool has_if_revision; /* only the entry of that revision */
+    uint32_t timeout_ms;
+    uint64_t reserved[4];
 };
 
 struct callsign_member {
@@ -126,11 +176,11 @@ struct callsign_member {
     char role[16];
     bool leader;
     bool connected;
+    bool lag_known;
+    bool last_contact_known;
     char peer_address[CALLSIGN_ADDRESS_MAX];
     char http_address[CALLSIGN_ADDRESS_MAX];
-    bool lag_known;
     uint64_t lag; /* log entries behind the leader */
-    bool last_contact_known;
     uint64_t last_contact_ms;
 };
 
@@ -155,10 +205,10 @@ struct callsign_cluster {
 struct callsign;
 
 /* CALLSIGN_INVALID or CALLSIGN_FAILED leave *ret_handle untouched and say why
- * in `ret_why`, CALLSIGN_MESSAGE_MAX bytes. */
+ * in `ret_why`, CALLSIGN_MESSAGE_MAX bytes, or NULL. Does not connect. */
 enum callsign_result callsign_new(const struct callsign_config *config, char *ret_why,
                                   struct callsign **ret_handle);
-/* NULL-safe. */
+/* NULL-safe. No call may be in progress, and none may follow. */
 void callsign_free(struct callsign *c);
 
 /*
@@ -167,7 +217,6 @@ void callsign_free(struct callsign *c);
  * get     DONE NOT_FOUND INVALID UNAVAILABLE FAILED
  * remove  DONE NOT_FOUND INVALID REFUSED UNAVAILABLE UNKNOWN FAILED; the entry
  *         is the one that was removed
- * FAILED of a write means that surely nothing happened, as with UNAVAILABLE.
  */
 enum callsign_result callsign_put(struct callsign *c, const struct callsign_put *put,
                                   struct callsign_answer *ret_answer);
@@ -179,19 +228,33 @@ enum callsign_result callsign_remove(struct callsign *c, const struct callsign_r
 /*
  * Visits the names in the order of their bytes. They come in pages, each a
  * consistent cut; names that stay registered meanwhile are seen once each.
- * timeout_ms is that of a page. DONE INVALID UNAVAILABLE FAILED; after
- * anything but DONE the list is not complete.
+ * DONE INVALID UNAVAILABLE FAILED; after anything but DONE the list is not
+ * complete.
  */
 enum callsign_result callsign_list(struct callsign *c, const struct callsign_list *list,
                                    callsign_entry_cb visit, void *data,
                                    struct callsign_answer *ret_answer);
 
-/* DONE, UNAVAILABLE or FAILED; *ret_cluster is set with DONE only. */
+/* DONE, UNAVAILABLE or FAILED; *ret_cluster is set with DONE only. In local
+ * mode a cluster without members, whose state is "local". */
 enum callsign_result callsign_status(struct callsign *c, struct callsign_cluster *ret_cluster,
                                      struct callsign_answer *ret_answer);
 
-/* The JSON of the last answer as the replica sent it, "" if there was none.
- * Borrowed until the next call. */
-const char *callsign_json(const struct callsign *c);
+/* Bytes of an answer, in pieces; NULL and 0 to begin, once more for each
+ * endpoint that is tried. Return false to end the transfer. */
+typedef bool (*callsign_bytes_cb)(void *data, const char *bytes, size_t n);
+
+/*
+ * What GET of `path` gives, which begins with "/" and is encoded, for routes
+ * that have no call of their own: "/api/cluster", "/version", "/metrics".
+ * DONE: `sink` had all of it. NOT_FOUND: there is no such thing. INVALID
+ * REFUSED UNAVAILABLE FAILED: as the other reads; INVALID in local mode.
+ */
+enum callsign_result callsign_fetch(struct callsign *c, const char *path, callsign_bytes_cb sink,
+                                    void *data, struct callsign_answer *ret_answer);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

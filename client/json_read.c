@@ -1,8 +1,11 @@
 #include "client/json_read.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "client/text.h"
+
+enum { NODES_MIN = 64 };
 
 struct parser {
     const char *at;
@@ -171,12 +174,30 @@ static bool take(struct parser *p, char c)
     return false;
 }
 
-/* A new node that begins here; NULL when the document has too many. */
+static bool grow(struct json_read *doc)
+{
+    unsigned cap = doc->cap > 0 ? 2 * doc->cap : NODES_MIN;
+    struct json_read_node *nodes;
+
+    if (doc->cap == JSON_READ_NODES_MAX) {
+        return false;
+    }
+    nodes = realloc(doc->nodes, cap * sizeof(*nodes));
+    if (nodes == NULL) {
+        return false;
+    }
+    doc->nodes = nodes;
+    doc->cap = cap;
+    return true;
+}
+
+/* A new node that begins here, valid until the next; NULL when the document
+ * has too many. */
 static struct json_read_node *add(struct parser *p, enum json_read_type type)
 {
     struct json_read_node *node;
 
-    if (p->doc->count == JSON_READ_NODES_MAX) {
+    if (p->doc->count == p->doc->cap && !grow(p->doc)) {
         return NULL;
     }
     node = &p->doc->nodes[p->doc->count++];
@@ -296,9 +317,8 @@ static bool parse_container(struct parser *p, enum json_read_type type, unsigned
 {
     char close = type == JSON_READ_OBJECT ? '}' : ']';
     unsigned index = p->doc->count;
-    struct json_read_node *node = add(p, type);
 
-    if (node == NULL || depth == JSON_READ_DEPTH_MAX) {
+    if (depth == JSON_READ_DEPTH_MAX || add(p, type) == NULL) {
         return false;
     }
     p->at++;
@@ -315,8 +335,8 @@ static bool parse_container(struct parser *p, enum json_read_type type, unsigned
             return false;
         }
     }
-    node->len = (size_t)(p->at - node->text);
-    node->next = p->doc->count;
+    p->doc->nodes[index].len = (size_t)(p->at - p->doc->nodes[index].text);
+    p->doc->nodes[index].next = p->doc->count;
     return true;
 }
 
@@ -345,19 +365,25 @@ static bool parse_value(struct parser *p, unsigned depth)
     }
 }
 
-bool json_read(const char *text, size_t n, struct json_read *ret_doc)
+bool json_read(const char *text, size_t n, struct json_read *doc)
 {
-    struct parser p = {.at = text, .end = text + n, .doc = ret_doc};
+    struct parser p = {.at = text, .end = text + n, .doc = doc};
 
-    ret_doc->count = 0;
+    doc->count = 0;
     if (parse_value(&p, 0)) {
         skip_blank(&p);
         if (p.at == p.end) {
             return true;
         }
     }
-    ret_doc->count = 0;
+    doc->count = 0;
     return false;
+}
+
+void json_read_fini(struct json_read *doc)
+{
+    free(doc->nodes);
+    *doc = (struct json_read){.count = 0};
 }
 
 static bool is_type(const struct json_read *doc, unsigned node, enum json_read_type type)

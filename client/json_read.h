@@ -11,8 +11,8 @@
  *   2. No object has two members of one name, however they are escaped.
  *   3. nodes[i].next is the index behind the last node of value i.
  *
- * Threads: pure functions. Memory: the document points into the text, which
- * must outlive it.
+ * Threads: none of its own. Memory: the document points into the text, which
+ * must outlive it; 32 bytes a node, which are kept for the next text.
  */
 #ifndef CALLSIGN_CLIENT_JSON_READ_H
 #define CALLSIGN_CLIENT_JSON_READ_H
@@ -23,8 +23,8 @@
 
 enum {
     JSON_READ_DEPTH_MAX = 8,
-    JSON_READ_NODES_MAX = 2048, /* 16 members of a cluster take about 300 */
-    JSON_READ_NONE = 0,         /* no node: the root is nobody's member */
+    JSON_READ_NODES_MAX = 16384, /* 1000 entries of a list take about 11,000 */
+    JSON_READ_NONE = 0,          /* no node: the root is nobody's member */
 };
 
 enum json_read_type {
@@ -44,13 +44,17 @@ struct json_read_node {
     size_t len;
 };
 
+/* All zero: no document. */
 struct json_read {
     unsigned count;
-    struct json_read_node nodes[JSON_READ_NODES_MAX];
+    unsigned cap;
+    struct json_read_node *nodes;
 };
 
-/* Whether the n bytes are a document; on false `ret_doc` has no nodes. */
-bool json_read(const char *text, size_t n, struct json_read *ret_doc);
+/* Whether the n bytes are a document; on false, which want of memory is too,
+ * it has no nodes. */
+bool json_read(const char *text, size_t n, struct json_read *doc);
+void json_read_fini(struct json_read *doc);
 
 /* The value of a member; JSON_READ_NONE if `object` is no object or has none
  * of that name, which is written without escapes. */

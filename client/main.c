@@ -66,6 +66,14 @@ static enum callsign_result list(struct callsign *c, const struct options *o,
     return callsign_list(c, &list, on_entry, &form, ret_answer);
 }
 
+/* A body as it comes, of which only the first attempt may have printed. */
+static bool on_bytes(void *data, const char *bytes, size_t n)
+{
+    FILE *out = data;
+
+    return n == 0 || fwrite(bytes, 1, n, out) == n;
+}
+
 static enum callsign_result ask(struct callsign *c, const struct options *o,
                                 struct callsign_cluster *ret_cluster,
                                 struct callsign_answer *ret_answer)
@@ -107,14 +115,16 @@ static enum callsign_result ask(struct callsign *c, const struct options *o,
     case OPTIONS_COMMANDS_N:
         break;
     }
-    return callsign_status(c, ret_cluster, ret_answer);
+    return o->json ? callsign_fetch(c, "/api/cluster", on_bytes, stdout, ret_answer)
+                   : callsign_status(c, ret_cluster, ret_answer);
 }
 
 static int run(const struct options *o)
 {
     static struct callsign_cluster cluster;
     static struct callsign_answer answer;
-    struct callsign_config config = {.endpoints = o->endpoints,
+    struct callsign_config config = {.size = sizeof(config),
+                                     .endpoints = o->endpoints,
                                      .endpoints_count = o->endpoints_count,
                                      .timeout_ms = o->timeout_ms};
     enum print_form form = o->json                      ? PRINT_JSON
@@ -129,9 +139,7 @@ static int run(const struct options *o)
         return (int)result;
     }
     result = ask(c, o, &cluster, &answer);
-    if (result == CALLSIGN_DONE && o->command == OPTIONS_STATUS && form == PRINT_JSON) {
-        (void)fputs(callsign_json(c), stdout);
-    } else if (result == CALLSIGN_DONE && o->command == OPTIONS_STATUS) {
+    if (result == CALLSIGN_DONE && o->command == OPTIONS_STATUS && form != PRINT_JSON) {
         print_cluster(stdout, form, &cluster);
     } else if (result == CALLSIGN_DONE && answer.has_entry) {
         print_entry(stdout, form, &answer.entry);

@@ -1,39 +1,37 @@
 #include "client/transport.h"
 
-#include <curl/curl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 enum {
-    CONNECT_TIMEOUT_MS = 1000, /* a live host answers a SYN or its one repeat by then */
-    ATTEMPT_MIN_MS = 50,       /* less is not worth an attempt */
+    ATTEMPT_MIN_MS = 50, /* less is not worth an attempt, while there is more */
     PAUSE_MIN_MS = 50,
     PAUSE_MAX_MS = 1000, /* what Retry-After says */
-    STATUS_UNAVAILABLE = 503,
-    STATUS_GATEWAY_TIMEOUT = 504,
+    KEY_BYTES = 16,
+};
+
+struct endpoint {
+    char *url;
+    _Atomic(uint64_t) replica; /* that answered there last; 0: not known */
 };
 
 struct transport {
-    CURL *curl;
-    char *endpoints[TRANSPORT_ENDPOINTS_MAX];
+    struct link_config config;
+    struct endpoint endpoints[TRANSPORT_ENDPOINTS_MAX];
     size_t count;
-    size_t current; /* the one that answered last */
-    uint32_t timeout_ms;
-    struct transport_answer answer;
+    atomic_size_t current; /* the endpoint to begin with */
+    pthread_mutex_t lock;  /* of the idle links */
+    struct link *idle[TRANSPORT_IDLE_MAX];
+    size_t idle_count;
 };
 
-/* What came of one attempt. */
-enum attempt {
-    ATTEMPT_ANSWERED,
-    ATTEMPT_UNREACHABLE, /* nothing was sent */
-    ATTEMPT_REFUSED,     /* 503: a replica is there and did nothing */
-    ATTEMPT_LOST,        /* sent, and what became of it is not known */
-};
-
-static uint64_t now_ms(void)
+uint64_t transport_now_ms(void)
 {
     struct timespec ts;
 
@@ -41,63 +39,50 @@ static uint64_t now_ms(void)
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-/* Whether part `part` of the URL is missing or, where `empty` is given, that. */
-static bool lacks(CURLU *url, CURLUPart part, const char *empty)
+/* The kernel's randomness and nothing of our own: it is right after a fork
+ * too. In the one case where it fails, before the boot is over, the clock must
+ * do. */
+static void fill_random(void *bytes, size_t n)
 {
-    char *value = NULL;
-    bool ok;
+    struct timespec ts;
 
-    if (curl_url_get(url, part, &value, 0) != CURLUE_OK) {
-        return true;
+    if (getrandom(bytes, n, 0) != (ssize_t)n) {
+        (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+        memset(bytes, 0, n);
+        memcpy(bytes, &ts, sizeof(ts) < n ? sizeof(ts) : n);
     }
-    ok = empty != NULL && strcmp(value, empty) == 0;
-    curl_free(value);
-    return ok;
 }
 
-/* "http://host:port" of what the user wrote, on the heap; NULL if malformed. */
-static char *normalize(const char *endpoint)
+uint64_t transport_jitter_ms(uint64_t ms)
 {
-    static const CURLUPart parts[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_QUERY,
-                                      CURLUPART_FRAGMENT};
-    CURLU *url = curl_url();
-    char *text = NULL;
-    char *copy = NULL;
-    bool ok = url != NULL &&
-              curl_url_set(url, CURLUPART_URL, endpoint, CURLU_DEFAULT_SCHEME) == CURLUE_OK &&
-              lacks(url, CURLUPART_PATH, "/");
+    uint64_t random = 0;
 
-    for (size_t i = 0; ok && i < sizeof(parts) / sizeof(parts[0]); i++) {
-        ok = lacks(url, parts[i], NULL);
+    fill_random(&random, sizeof(random));
+    return ms - random % (ms / 2 + 1);
+}
+
+static void make_key(char *ret_key)
+{
+    unsigned char bytes[KEY_BYTES];
+
+    fill_random(bytes, sizeof(bytes));
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        (void)snprintf(ret_key + 2 * i, 3, "%02x", bytes[i]);
     }
-    /* Without a scheme libcurl guesses one from the host's name. */
-    if (ok && strstr(endpoint, "://") == NULL) {
-        ok = curl_url_set(url, CURLUPART_SCHEME, "http", 0) == CURLUE_OK;
-    }
-    if (ok && curl_url_get(url, CURLUPART_URL, &text, 0) == CURLUE_OK &&
-        (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0)) {
-        copy = strdup(text);
-        if (copy != NULL) {
-            copy[strlen(copy) - 1] = '\0'; /* the "/" of the empty path */
-        }
-    }
-    curl_free(text);
-    curl_url_cleanup(url);
-    return copy;
 }
 
 static bool add_endpoints(struct transport *t, const char *const *endpoints, size_t count,
                           char *ret_why)
 {
     if (count == 0 || count > TRANSPORT_ENDPOINTS_MAX) {
-        (void)snprintf(ret_why, TRANSPORT_WHY_MAX, "%zu endpoints; 1 to %d are possible", count,
+        (void)snprintf(ret_why, LINK_WHY_MAX, "%zu endpoints; 1 to %d are possible", count,
                        TRANSPORT_ENDPOINTS_MAX);
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        t->endpoints[i] = normalize(endpoints[i]);
-        if (t->endpoints[i] == NULL) {
-            (void)snprintf(ret_why, TRANSPORT_WHY_MAX,
+        t->endpoints[i].url = link_normalize(endpoints[i]);
+        if (t->endpoints[i].url == NULL) {
+            (void)snprintf(ret_why, LINK_WHY_MAX,
                            "endpoint '%.200s' is not of the form http://host:port", endpoints[i]);
             return false;
         }
@@ -106,27 +91,30 @@ static bool add_endpoints(struct transport *t, const char *const *endpoints, siz
     return true;
 }
 
-bool transport_new(const char *const *endpoints, size_t count, uint32_t timeout_ms, char *ret_why,
-                   struct transport **ret_transport)
+static void free_config(struct link_config *config)
+{
+    free(config->token);
+    free(config->ca_file);
+    free(config->cert_file);
+    free(config->key_file);
+    *config = (struct link_config){.token = NULL};
+}
+
+bool transport_new(const char *const *endpoints, size_t count, struct link_config *config,
+                   char *ret_why, struct transport **ret_transport)
 {
     struct transport *t = calloc(1, sizeof(*t));
 
-    /* Counted by libcurl; its first call is not safe beside other threads,
-     * which the header of the library tells. */
-    if (t == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-        (void)snprintf(ret_why, TRANSPORT_WHY_MAX, "no memory, or libcurl cannot start");
+    if (t == NULL || !link_start_library()) {
+        (void)snprintf(ret_why, LINK_WHY_MAX, "no memory, or libcurl cannot start");
+        free_config(config);
         free(t);
         return false;
     }
-    t->timeout_ms = timeout_ms;
-    text_init(&t->answer.body, TRANSPORT_BODY_MAX);
+    t->config = *config;
+    *config = (struct link_config){.token = NULL};
+    (void)pthread_mutex_init(&t->lock, NULL);
     if (!add_endpoints(t, endpoints, count, ret_why)) {
-        transport_free(t);
-        return false;
-    }
-    t->curl = curl_easy_init();
-    if (t->curl == NULL) {
-        (void)snprintf(ret_why, TRANSPORT_WHY_MAX, "libcurl cannot start");
         transport_free(t);
         return false;
     }
@@ -139,275 +127,180 @@ void transport_free(struct transport *t)
     if (t == NULL) {
         return;
     }
-    curl_easy_cleanup(t->curl);
+    for (size_t i = 0; i < t->idle_count; i++) {
+        link_free(t->idle[i]);
+    }
     for (size_t i = 0; i < t->count; i++) {
-        free(t->endpoints[i]);
+        free(t->endpoints[i].url);
     }
-    text_fini(&t->answer.body);
+    free_config(&t->config);
+    (void)pthread_mutex_destroy(&t->lock);
     free(t);
-    curl_global_cleanup();
 }
 
-/* libcurl's write callback: a short count ends the transfer. */
-static size_t on_body(char *bytes, size_t size, size_t count, void *data)
+/* The link that was given back last has the warmest connection. */
+struct link *transport_take(struct transport *t)
 {
-    struct text *body = data;
+    struct link *l = NULL;
 
-    text_put(body, bytes, size * count);
-    return body->failed ? 0 : size * count;
-}
-
-/* Appends to the list, or frees it and gives NULL. */
-static struct curl_slist *append(struct curl_slist *list, const char *line)
-{
-    struct curl_slist *longer = curl_slist_append(list, line);
-
-    if (longer == NULL) {
-        curl_slist_free_all(list);
+    (void)pthread_mutex_lock(&t->lock);
+    if (t->idle_count > 0) {
+        l = t->idle[--t->idle_count];
     }
-    return longer;
+    (void)pthread_mutex_unlock(&t->lock);
+    return l != NULL ? l : link_new(&t->config);
 }
 
-static struct curl_slist *headers(const struct transport_request *request)
+void transport_give(struct transport *t, struct link *l)
 {
-    /* Without "Expect:" libcurl would wait for a 100 before a larger body. */
-    struct curl_slist *list = curl_slist_append(NULL, "Expect:");
-
-    if (list != NULL) {
-        list = append(list, "Accept: application/json");
+    (void)pthread_mutex_lock(&t->lock);
+    if (t->idle_count < TRANSPORT_IDLE_MAX) {
+        t->idle[t->idle_count++] = l;
+        l = NULL;
     }
-    if (list != NULL && request->body != NULL) {
-        list = append(list, "Content-Type: application/json");
-    }
-    if (list != NULL && request->condition != NULL) {
-        list = append(list, request->condition);
-    }
-    return list;
+    (void)pthread_mutex_unlock(&t->lock);
+    link_free(l);
 }
 
-/* Options whose setting can fail for want of memory; the rest of them cannot. */
-static bool set_request(CURL *curl, const char *url, const struct transport_request *request)
+void transport_note_leader(struct transport *t, uint64_t id)
 {
-    (void)curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
-    if (request->body != NULL) {
-        (void)curl_easy_setopt(curl, CURLOPT_POST, 1L);
-        (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body);
-        (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(request->body));
-    }
-    return curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK &&
-           curl_easy_setopt(curl, CURLOPT_URL, url) == CURLE_OK &&
-           curl_easy_setopt(curl, CURLOPT_USERAGENT, "callsign/" PACKAGE_VERSION) == CURLE_OK &&
-           curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-           curl_easy_setopt(curl, CURLOPT_PROXY, "") == CURLE_OK;
-}
-
-static void set_limits(struct transport *t, bool write, uint64_t timeout_ms)
-{
-    uint64_t connect_ms = timeout_ms < CONNECT_TIMEOUT_MS ? timeout_ms : CONNECT_TIMEOUT_MS;
-
-    (void)curl_easy_setopt(t->curl, CURLOPT_NOSIGNAL, 1L);
-    (void)curl_easy_setopt(t->curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    (void)curl_easy_setopt(t->curl, CURLOPT_FOLLOWLOCATION, 0L);
-    (void)curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
-    (void)curl_easy_setopt(t->curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
-    (void)curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_body);
-    (void)curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, &t->answer.body);
-    /* On a connection kept from before libcurl itself sends a request again
-     * when the connection turns out dead, a write as well as a read. */
-    (void)curl_easy_setopt(t->curl, CURLOPT_FRESH_CONNECT, write ? 1L : 0L);
-}
-
-/* A header that holds one integer. */
-static bool header_u64(CURL *curl, const char *name, uint64_t *ret_value)
-{
-    struct curl_header *header;
-
-    return curl_easy_header(curl, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK &&
-           text_to_u64(header->value, strlen(header->value), ret_value);
-}
-
-static void read_answer(struct transport *t)
-{
-    struct transport_answer *a = &t->answer;
-
-    (void)curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &a->status);
-    a->has_revision = header_u64(t->curl, "Callsign-Revision", &a->revision);
-    (void)header_u64(t->curl, "Callsign-Served-By", &a->served_by);
-    (void)json_read(text_string(&a->body), a->body.len, &a->doc);
-    if (a->status >= 400) {
-        (void)json_read_string(&a->doc, json_read_member(&a->doc, 0, "code"), a->code,
-                               sizeof(a->code));
-    }
-}
-
-static enum attempt judge_status(const struct transport_answer *a)
-{
-    static const char *const definite[] = {"no_leader", "overloaded", "shutting_down",
-                                           "not_caught_up"};
-
-    if (a->status == STATUS_UNAVAILABLE) {
-        for (size_t i = 0; i < sizeof(definite) / sizeof(definite[0]); i++) {
-            if (strcmp(a->code, definite[i]) == 0) {
-                return ATTEMPT_REFUSED;
-            }
+    for (size_t i = 0; id != 0 && i < t->count; i++) {
+        if (atomic_load_explicit(&t->endpoints[i].replica, memory_order_relaxed) == id) {
+            atomic_store_explicit(&t->current, i, memory_order_relaxed);
+            return;
         }
-        /* A balancer's 503 may come after it passed the request on. */
-        return ATTEMPT_LOST;
     }
-    if (a->status == STATUS_GATEWAY_TIMEOUT || (a->status >= 500 && a->code[0] == '\0')) {
-        return ATTEMPT_LOST;
-    }
-    return ATTEMPT_ANSWERED;
 }
 
-/* Adds "endpoint: reason" to `why`; what does not fit is cut. */
-static void explain(struct transport_answer *a, const char *reason, long status)
+/* What remains, shared among the endpoints that can still be turned to. What
+ * is sent once gets all of it: afterwards there is no next endpoint. */
+static uint64_t attempt_ms(enum transport_kind kind, uint64_t left_ms, size_t endpoints_left)
 {
-    size_t len = strlen(a->why);
+    uint64_t share = kind == TRANSPORT_ONCE ? left_ms : left_ms / endpoints_left;
 
-    (void)snprintf(a->why + len, sizeof(a->why) - len, "%s%s: ", len > 0 ? "; " : "", a->endpoint);
-    len = strlen(a->why);
-    if (status != 0) {
-        (void)snprintf(a->why + len, sizeof(a->why) - len, "%ld %s", status, reason);
-    } else {
-        (void)snprintf(a->why + len, sizeof(a->why) - len, "%s", reason);
+    if (share < ATTEMPT_MIN_MS) {
+        share = left_ms < ATTEMPT_MIN_MS ? left_ms : ATTEMPT_MIN_MS;
     }
+    return share > 0 ? share : 1;
 }
 
-static void reset_answer(struct transport_answer *a)
-{
-    a->status = 0;
-    text_clear(&a->body);
-    a->doc.count = 0;
-    a->code[0] = '\0';
-    a->has_revision = false;
-    a->revision = 0;
-    a->served_by = 0;
-}
-
-/* One transfer, prepared before; says why when there is no answer. */
-static enum attempt transfer(struct transport *t)
-{
-    struct transport_answer *a = &t->answer;
-    char error[CURL_ERROR_SIZE] = "";
-    long sent_bytes = 0;
-    enum attempt attempt;
-    CURLcode code;
-
-    (void)curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, error);
-    code = curl_easy_perform(t->curl);
-    (void)curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, NULL);
-    if (code != CURLE_OK) {
-        (void)curl_easy_getinfo(t->curl, CURLINFO_REQUEST_SIZE, &sent_bytes);
-        explain(a, error[0] != '\0' ? error : curl_easy_strerror(code), 0);
-        return sent_bytes == 0 ? ATTEMPT_UNREACHABLE : ATTEMPT_LOST;
-    }
-    read_answer(t);
-    attempt = judge_status(a);
-    if (attempt != ATTEMPT_ANSWERED) {
-        explain(a, a->code[0] != '\0' ? a->code : "not an answer of callsign", a->status);
-    }
-    return attempt;
-}
-
-static enum attempt try_endpoint(struct transport *t, size_t index,
-                                 const struct transport_request *request, uint64_t timeout_ms)
-{
-    struct curl_slist *list = headers(request);
-    enum attempt attempt = ATTEMPT_UNREACHABLE;
-    struct text url;
-
-    t->answer.endpoint = t->endpoints[index];
-    reset_answer(&t->answer);
-    text_init(&url, TRANSPORT_BODY_MAX);
-    text_put_string(&url, t->endpoints[index]);
-    text_put_string(&url, request->target);
-
-    curl_easy_reset(t->curl);
-    set_limits(t, request->write, timeout_ms);
-    /* A name such as ".." is no step up: it stays as it is encoded. */
-    (void)curl_easy_setopt(t->curl, CURLOPT_PATH_AS_IS, 1L);
-    if (list != NULL && !url.failed && set_request(t->curl, url.data, request)) {
-        (void)curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, list);
-        attempt = transfer(t);
-    } else {
-        explain(&t->answer, "out of memory", 0);
-    }
-    curl_slist_free_all(list);
-    text_fini(&url);
-    return attempt;
-}
-
-/* What remains, shared among the endpoints that a read can still turn to. A
- * write gets all of it: after it was sent there is no next endpoint. */
-static uint64_t attempt_ms(bool write, uint64_t left_ms, size_t endpoints_left)
-{
-    uint64_t share = write ? left_ms : left_ms / endpoints_left;
-
-    return share > ATTEMPT_MIN_MS ? share : ATTEMPT_MIN_MS;
-}
+/* A request on its way over the endpoints. */
+struct journey {
+    struct transport *transport;
+    struct link *link;
+    struct link_request request;
+    const struct transport_request *wanted;
+    struct transport_result *result;
+    uint64_t lost_since_ms; /* the first attempt that was lost; 0: none was */
+};
 
 /* What a round over all endpoints came to. */
 enum round {
-    ROUND_OVER,    /* answer.outcome is set */
+    ROUND_OVER,    /* result->outcome is set */
     ROUND_REFUSED, /* somebody is there: worth another round */
     ROUND_NOBODY,
 };
 
-static enum round try_round(struct transport *t, const struct transport_request *request,
-                            uint64_t deadline)
+/* Whether a write that was lost may be sent once more. */
+static bool may_repeat(const struct journey *j, uint64_t now)
 {
-    enum round round = ROUND_NOBODY;
-    size_t first = t->current;
+    return j->lost_since_ms == 0 || j->wanted->kind != TRANSPORT_KEYED ||
+           now - j->lost_since_ms < TRANSPORT_REPEAT_MS;
+}
 
-    t->answer.why[0] = '\0';
+static enum round try_round(struct journey *j)
+{
+    struct transport *t = j->transport;
+    enum transport_kind kind = j->wanted->kind;
+    enum round round = ROUND_NOBODY;
+    size_t first = atomic_load_explicit(&t->current, memory_order_relaxed);
+    char why[LINK_WHY_MAX] = "";
+
     for (size_t i = 0; i < t->count; i++) {
         size_t index = (first + i) % t->count;
-        uint64_t now = now_ms();
-        uint64_t left = now < deadline ? deadline - now : 0;
+        struct endpoint *e = &t->endpoints[index];
+        uint64_t now = transport_now_ms();
+        uint64_t left = now < j->wanted->deadline_ms ? j->wanted->deadline_ms - now : 0;
+        const struct link_answer *a = link_answer(j->link);
+        enum link_attempt attempt;
 
-        if (left == 0 && t->answer.why[0] != '\0') {
+        if ((left == 0 && why[0] != '\0') || !may_repeat(j, now)) {
             break;
         }
-        switch (try_endpoint(t, index, request, attempt_ms(request->write, left, t->count - i))) {
-        case ATTEMPT_ANSWERED:
-            t->current = index;
-            t->answer.outcome = TRANSPORT_ANSWERED;
+        j->result->endpoint = e->url;
+        attempt = link_try(j->link, e->url, &j->request, attempt_ms(kind, left, t->count - i), why);
+        if (a->served_by != 0) {
+            atomic_store_explicit(&e->replica, a->served_by, memory_order_relaxed);
+        }
+        switch (attempt) {
+        case LINK_ANSWERED:
+            atomic_store_explicit(&t->current, index, memory_order_relaxed);
+            j->result->outcome = TRANSPORT_ANSWERED;
             return ROUND_OVER;
-        case ATTEMPT_LOST:
-            if (request->write) {
-                t->answer.outcome = TRANSPORT_UNKNOWN;
-                return ROUND_OVER;
+        case LINK_LOST:
+            if (j->lost_since_ms == 0) {
+                j->lost_since_ms = now;
             }
             round = ROUND_REFUSED;
             break;
-        case ATTEMPT_REFUSED:
+        case LINK_REFUSED:
             round = ROUND_REFUSED;
             break;
-        case ATTEMPT_UNREACHABLE:
+        case LINK_UNREACHABLE:
             break;
         }
+        if (attempt == LINK_LOST && kind == TRANSPORT_ONCE) {
+            round = ROUND_OVER;
+            j->result->outcome = TRANSPORT_UNKNOWN;
+            break;
+        }
+        transport_note_leader(t, a->leader);
+    }
+    if (why[0] != '\0') {
+        memcpy(j->result->why, why, sizeof(why));
     }
     return round;
 }
 
-const struct transport_answer *transport_do(struct transport *t,
-                                            const struct transport_request *request)
+void transport_do(struct transport *t, struct link *l, const struct transport_request *request,
+                  struct transport_result *ret_result)
 {
-    uint64_t deadline = now_ms() + t->timeout_ms;
+    struct journey j = {.transport = t,
+                        .link = l,
+                        .request = request->link,
+                        .wanted = request,
+                        .result = ret_result};
+    char key[LINK_KEY_MAX];
     uint64_t pause = PAUSE_MIN_MS;
     enum round round;
 
+    ret_result->outcome = TRANSPORT_NOTHING_DONE;
+    ret_result->endpoint = "";
+    ret_result->why[0] = '\0';
+    j.request.fresh = request->kind == TRANSPORT_ONCE;
+    if (request->kind == TRANSPORT_KEYED) {
+        make_key(key);
+        j.request.key = key;
+    }
     for (;;) {
-        round = try_round(t, request, deadline);
-        if (round != ROUND_REFUSED || now_ms() + pause >= deadline) {
+        uint64_t now;
+        uint64_t wait;
+
+        round = try_round(&j);
+        if (round == ROUND_OVER || (round == ROUND_NOBODY && j.lost_since_ms == 0)) {
             break;
         }
-        (void)poll(NULL, 0, (int)pause);
+        wait = transport_jitter_ms(pause);
+        now = transport_now_ms();
+        if (now + wait >= request->deadline_ms || !may_repeat(&j, now)) {
+            break;
+        }
+        (void)poll(NULL, 0, (int)wait);
         pause = pause * 2 < PAUSE_MAX_MS ? pause * 2 : PAUSE_MAX_MS;
     }
-    if (round != ROUND_OVER) {
-        t->answer.outcome = TRANSPORT_NOTHING_DONE;
+    if (round == ROUND_OVER && ret_result->outcome == TRANSPORT_ANSWERED) {
+        ret_result->why[0] = '\0';
+    } else if (j.lost_since_ms != 0 && request->kind != TRANSPORT_READ) {
+        ret_result->outcome = TRANSPORT_UNKNOWN;
     }
-    return &t->answer;
 }

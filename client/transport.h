@@ -1,29 +1,31 @@
 /*
- * transport.h - gets one request to a replica of the cluster and says exactly
+ * transport.h - gets a request to a replica of the cluster, and says exactly
  * what is known afterwards.
  *
- * Endpoints are tried in turn, beginning with the one that answered last. What
- * lets the next one be tried:
+ * Endpoints are tried in turn, beginning with the leader's where it is known,
+ * else with the one that answered last. What lets the next one be tried:
  *
- *     what happened                            read       write
- *     no connection, or nothing was sent       next       next
- *     503 with one of callsign's own codes     next       next
- *     sent, but no whole answer                next       UNKNOWN
- *     504, or a 5xx that is not callsign's     next       UNKNOWN
- *     any other answer                         ANSWERED   ANSWERED
+ *     what happened                        READ      REPEATABLE  ONCE
+ *     no connection, or nothing was sent   next      next        next
+ *     503 with one of callsign's codes     next      next        next
+ *     sent, but no whole answer            next      next, lost  UNKNOWN
+ *     504, or a 5xx that is not ours       next      next, lost  UNKNOWN
+ *     any other answer                     ANSWERED  ANSWERED    ANSWERED
  *
- * After a round in which some replica said 503 another one is begun, with
- * growing pauses, until the time is up: an election lasts about a second. A
- * round in which nothing could be reached is the last.
+ * "lost": unless a later attempt is answered, the outcome is UNKNOWN, since
+ * the lost one may have taken effect, or still will. Rounds over all endpoints
+ * follow each other, with growing pauses of random length, until the time is
+ * up: an election lasts about a second. A round in which nothing could be
+ * reached is the last, if nothing was lost before.
  *
  * Invariants
- *   1. A write is sent again only when it surely did not take effect.
- *   2. A request is over after timeout_ms, name resolution included.
- *   3. Redirects are not followed and no proxy is used: either could make the
- *      meaning of a status somebody else's.
+ *   1. A write is sent again only when the first surely had no effect, or with
+ *      the same Idempotency-Key and within TRANSPORT_REPEAT_MS, or when it is
+ *      one whose repetition changes nothing.
+ *   2. A request is over at its deadline, give or take one scheduling delay.
  *
- * Threads: one at a time. Memory: an answer's body is at most
- * TRANSPORT_BODY_MAX bytes.
+ * Threads: any number. Each call takes a link of its own; up to
+ * TRANSPORT_IDLE_MAX are kept for the next. Memory: what the links hold.
  */
 #ifndef CALLSIGN_CLIENT_TRANSPORT_H
 #define CALLSIGN_CLIENT_TRANSPORT_H
@@ -32,57 +34,67 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "client/json_read.h"
-#include "client/text.h"
+#include "client/link.h"
 
 enum {
     TRANSPORT_ENDPOINTS_MAX = 16,
-    TRANSPORT_BODY_MAX = 1 << 20,
-    TRANSPORT_WHY_MAX = 1024,
-    TRANSPORT_CODE_MAX = 64,
+    TRANSPORT_IDLE_MAX = 64,
+    /* The cluster remembers a key for ten minutes; half of it is for clocks
+     * that differ and for what is still under way. */
+    TRANSPORT_REPEAT_MS = 300000,
+};
+
+enum transport_kind {
+    TRANSPORT_READ,
+    TRANSPORT_KEYED,      /* a write with an Idempotency-Key: repeatable */
+    TRANSPORT_IDEMPOTENT, /* a write whose repetition changes nothing: repeatable */
+    TRANSPORT_ONCE,       /* a write that is sent once */
 };
 
 enum transport_outcome {
-    TRANSPORT_ANSWERED,     /* a replica decided; status and body say what */
+    TRANSPORT_ANSWERED,     /* a replica decided; link_answer() says what */
     TRANSPORT_NOTHING_DONE, /* surely no effect; `why` says what was tried */
     TRANSPORT_UNKNOWN,      /* a write that may have taken effect, now or later */
 };
 
 struct transport_request {
-    const char *method;
-    const char *target;    /* path and query, encoded */
-    const char *body;      /* JSON, or NULL */
-    const char *condition; /* a whole header line, or NULL */
-    bool write;
+    enum transport_kind kind;
+    struct link_request link; /* key and fresh are the transport's to set */
+    uint64_t deadline_ms;     /* transport_now_ms() at the end */
 };
 
-/* Belongs to the transport; valid until the next request. */
-struct transport_answer {
+struct transport_result {
     enum transport_outcome outcome;
-    long status;          /* ANSWERED */
-    const char *endpoint; /* the last one that was tried */
-    struct text body;
-    struct json_read doc;          /* the body; no nodes if it is not JSON */
-    char code[TRANSPORT_CODE_MAX]; /* of a problem, else "" */
-    bool has_revision;
-    uint64_t revision;  /* Callsign-Revision */
-    uint64_t served_by; /* Callsign-Served-By; 0: the header is missing */
-    char why[TRANSPORT_WHY_MAX];
+    const char *endpoint;   /* that was tried last; lives as long as the transport */
+    char why[LINK_WHY_MAX]; /* ANSWERED: "" */
 };
 
 struct transport;
 
 /*
- * Endpoints are "http://host:port", "https://host:port" or "host:port". On
- * false `ret_why` (TRANSPORT_WHY_MAX bytes) says which one is malformed, that
- * there are none or too many, or that libcurl or memory failed.
+ * Endpoints are "http://host:port", "https://host:port" or "host:port".
+ * `config` is taken over, whatever happens; its strings are on the heap. On
+ * false `ret_why` (LINK_WHY_MAX bytes) says which endpoint is malformed, that
+ * there are too many, or that libcurl or memory failed.
  */
-bool transport_new(const char *const *endpoints, size_t count, uint32_t timeout_ms, char *ret_why,
-                   struct transport **ret_transport);
+bool transport_new(const char *const *endpoints, size_t count, struct link_config *config,
+                   char *ret_why, struct transport **ret_transport);
 void transport_free(struct transport *t);
 
-/* Never NULL. */
-const struct transport_answer *transport_do(struct transport *t,
-                                            const struct transport_request *request);
+/* A link to build a request in; NULL without memory. To be given back. */
+struct link *transport_take(struct transport *t);
+void transport_give(struct transport *t, struct link *l);
+
+void transport_do(struct transport *t, struct link *l, const struct transport_request *request,
+                  struct transport_result *ret_result);
+
+/* What an answer says about the cluster: replica `id` leads; 0: nobody. */
+void transport_note_leader(struct transport *t, uint64_t id);
+
+/* Of the monotonic clock. */
+uint64_t transport_now_ms(void);
+
+/* A pause of ms/2 to ms, at random. */
+uint64_t transport_jitter_ms(uint64_t ms);
 
 #endif
