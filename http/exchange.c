@@ -104,6 +104,7 @@ static struct exchange *take(struct exchange_host *h)
 /* Gives back what the core allocated for its answer. */
 static void drop_answer(struct exchange *x)
 {
+    verdict_clear(&x->request.verdict);
     free(x->request.page);
     free(x->request.cluster);
     free(x->request.metrics);

@@ -11,9 +11,11 @@
  *      then encoding gives the input back.
  *   3. A version or an operation this program does not know is ERR_VERSION,
  *      never skipped.
+ *   4. Each operation has its own members in struct command; those of other
+ *      operations mean nothing and are not encoded.
  *
- * Threads: pure functions. Memory: none of its own; a decoded name points
- * into the input.
+ * Threads: pure functions. Memory: none of its own; a decoded name, key or
+ * list of operations points into the input.
  */
 #ifndef CALLSIGN_RAFT_FSM_COMMAND_H
 #define CALLSIGN_RAFT_FSM_COMMAND_H
@@ -27,39 +29,71 @@
 struct buf;
 
 enum {
-    COMMAND_NAME_MAX = 1024,              /* bytes of a name */
-    COMMAND_ENCODED_MAX = 2048,           /* bytes of one encoded command */
+    COMMAND_NAME_MAX = 1024, /* bytes of a name */
+    COMMAND_KEY_MAX = 64,    /* bytes of an idempotency key */
+    COMMAND_OPS_MAX = 128,   /* operations of one COMMAND_BATCH */
+    /* Bytes of one encoded command: COMMAND_OPS_MAX operations of 39 bytes with
+     * length and COMMAND_NAME_MAX bytes of name are 136,064; then the head. */
+    COMMAND_ENCODED_MAX = 136 * 1024,
     COMMAND_BATCH_COUNT_MAX = 4096,       /* commands in one log entry */
     COMMAND_BATCH_BYTES_MAX = 512 * 1024, /* bytes of one log entry */
 };
 
+/* The numbers are part of the format. */
 enum command_op {
     COMMAND_PUT = 1,    /* register or replace */
     COMMAND_REMOVE = 2, /* unregister */
+    COMMAND_GET = 3,    /* look at a name: only within a batch */
+    COMMAND_BATCH = 4,  /* several of those above, all or none */
 };
 
 enum {
-    COMMAND_IF_ABSENT = 1 << 0,   /* put: only a free name */
+    COMMAND_IF_ABSENT = 1 << 0,   /* put, get: only a free name */
     COMMAND_IF_REVISION = 1 << 1, /* only the entry whose revision is if_revision */
-    COMMAND_IF_OWNER = 1 << 2,    /* remove: only if (node_id, process_id) holds the name */
+    COMMAND_IF_OWNER = 1 << 2,    /* remove, get: only if (node_id, process_id) holds the name */
+    COMMAND_KEYED = 1 << 7,       /* any but an operation of a batch: has an idempotency key */
+};
+
+/* The operations of a COMMAND_BATCH, encoded one behind the other, each with
+ * its length as u16: command_ops_add() makes them, command_ops_next() reads. */
+struct command_ops {
+    const uint8_t *bytes; /* borrowed */
+    size_t len;
+    unsigned count; /* 1 to COMMAND_OPS_MAX */
 };
 
 struct command {
     enum command_op op;
-    unsigned flags; /* COMMAND_IF_* */
+    unsigned flags; /* COMMAND_IF_*, COMMAND_KEYED */
+
+    /* With COMMAND_KEYED. */
+    const char *key; /* printable bytes, not NUL-terminated; borrowed */
+    size_t key_len;  /* 1 to COMMAND_KEY_MAX */
+
+    /* The scope of the key; of the name, where there is one. */
     uint64_t env_id;
+
+    /* PUT, REMOVE, GET. */
     const char *name; /* not NUL-terminated; borrowed */
     size_t name_len;  /* 1 to COMMAND_NAME_MAX */
-    uint64_t node_id; /* put: the new owner; remove: the owner guarded for, else 0 */
+    uint64_t node_id; /* put: the new owner; remove, get: the owner guarded for, else 0 */
     uint64_t process_id;
     uint64_t if_revision; /* with COMMAND_IF_REVISION, else 0 */
+
+    union {
+        struct command_ops ops; /* BATCH */
+    };
 };
 
 /* 1 to 1024 bytes of well-formed UTF-8 without NUL. */
 bool command_name_valid(const char *name, size_t len);
 
+/* 1 to 64 bytes, each printable ASCII or a space. */
+bool command_key_valid(const char *key, size_t len);
+
 /* Whether the fields form a valid command (invariant 1): ERR_OK, ERR_BAD_NAME
- * or ERR_MALFORMED (unknown operation, flags that do not go with it). */
+ * or ERR_MALFORMED (unknown operation, flags that do not go with it, a bad
+ * key, a batch with an operation that is not valid in it). */
 enum err command_check(const struct command *c);
 
 /* Appends the bytes of `c`, which must be valid, to `out`. */
@@ -67,6 +101,21 @@ void command_encode(const struct command *c, struct buf *out);
 
 /* ERR_MALFORMED, ERR_VERSION. ret_command->name points into `bytes`. */
 enum err command_decode(const void *bytes, size_t n, struct command *ret_command);
+
+/* Appends a valid PUT, REMOVE or GET without a key to the operations that
+ * `out` gathers for a batch. */
+void command_ops_add(struct buf *out, const struct command *op);
+
+/* The operation at `*at`, 0 at first, of a command that is valid; `*at` goes
+ * on behind it. */
+void command_ops_next(const struct command_ops *ops, size_t *at, struct command *ret_op);
+
+/* A digest of what the command asks for, without its key: two requests with
+ * the same one are taken to be the same. The same on every machine. */
+struct command_print {
+    uint64_t words[2];
+};
+struct command_print command_print(const struct command *c);
 
 /*
  * A log entry under construction. begin, add..., end; the result is padded

@@ -47,6 +47,15 @@ static void fail(struct fsm *f, enum err err, const char *what)
     CHECK(!"fatal returned");
 }
 
+/* Those of the entry before. */
+static void clear_verdicts(struct fsm *f)
+{
+    for (unsigned i = 0; i < f->result.count; i++) {
+        verdict_clear(&f->verdicts[i]);
+    }
+    f->result.count = 0;
+}
+
 static int apply(struct raft_fsm *raft_fsm, const struct raft_buffer *buffer, void **ret_result)
 {
     struct fsm *f = raft_fsm->data;
@@ -59,13 +68,14 @@ static int apply(struct raft_fsm *raft_fsm, const struct raft_buffer *buffer, vo
         fail(f, err, "a log entry cannot be decoded");
     }
     CHECK(reader.count <= COMMAND_BATCH_COUNT_MAX);
+    clear_verdicts(f);
     for (i = 0; i < reader.count; i++) {
         err = command_reader_next(&reader, &command);
         if (err != ERR_OK) {
             fail(f, err, "a command in a log entry cannot be decoded");
         }
         registry_apply(f->registry, &command, reader.now_ms, &f->verdicts[i]);
-        history_commit(f->history, f->verdicts[i].revision);
+        history_commit(f->history, registry_revision(f->registry));
     }
     f->result.count = i;
     f->commands_applied += i;
@@ -245,6 +255,7 @@ void fsm_fini(struct fsm *f)
     discard(f->snapshot);
     registry_free(f->registry);
     history_free(f->history);
+    clear_verdicts(f);
     free(f->verdicts);
     *f = (struct fsm){0};
 }

@@ -25,18 +25,12 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "verdict.h"
 
 struct command;
 struct history;
 struct registry;
 struct registry_view;
-
-/* Who holds a name, without the name. */
-struct owner {
-    uint64_t node_id;
-    uint64_t process_id;
-    uint64_t revision; /* of the last change of owner; a fencing token */
-};
 
 /* One row, as lists and snapshots hand it out. `name` is borrowed. */
 struct entry {
@@ -44,18 +38,6 @@ struct entry {
     const char *name;
     size_t name_len;
     struct owner owner;
-};
-
-/* What became of one command. */
-struct verdict {
-    enum err err;       /* ERR_OK, or PROCESS_NOT_FOUND, NAME_TAKEN, PRECONDITION_FAILED,
-                           NOT_OWNER, REVISION_EXHAUSTED */
-    bool created;       /* put: the name was free before */
-    bool changed;       /* the table changed: the revision went up by one */
-    bool has_owner;     /* `owner` is set */
-    struct owner owner; /* OK: the entry registered or removed;
-                           otherwise the entry that stands in the way, if any */
-    uint64_t revision;  /* of the registry after the command */
 };
 
 /* hash_key: 16 random bytes of this process; names are hostile input. They
@@ -66,7 +48,7 @@ struct registry *registry_new(const uint8_t hash_key[16]);
 void registry_free(struct registry *r);
 
 /* Applies one valid command at log time now_ms. Always succeeds: a refusal is
- * a verdict. */
+ * a verdict. The caller ends ret_verdict with verdict_clear(). */
 void registry_apply(struct registry *r, const struct command *c, uint64_t now_ms,
                     struct verdict *ret_verdict);
 

@@ -155,7 +155,7 @@ static void on_written(struct proposal *p, enum err err, const struct verdict *v
         /* Surely not applied, and there is time for another attempt. */
         park(c, p);
     } else if (err == ERR_OK) {
-        r->verdict = *v;
+        verdict_copy(&r->verdict, v);
         r->revision = v->revision;
         answer(c, r, v->err);
     } else {

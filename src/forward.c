@@ -1,10 +1,8 @@
 /*
  * FORWARD          u64 life, u32 count, u32 0, count times { u32 length, command }
- * FORWARD_RESULT   u32 count, u32 0, count times one outcome of 40 bytes:
- *                  u8 outcome, u8 flags, u16 0, u32 0, u64 node, u64 process,
- *                  u64 revision of the entry, u64 revision of the registry
- * The frame's id matches them. Outcomes have numbers of their own, below, so
- * that replicas of different versions understand each other.
+ * FORWARD_RESULT   u32 count, u32 0, count times one outcome:
+ *                  u8 0 and a verdict (verdict.h), or a number below alone
+ * The frame's id matches them.
  */
 #include "forward.h"
 
@@ -19,25 +17,24 @@
 #include "net.h"
 #include "registry.h"
 
-enum { OUTCOME_BYTES = 40, RESULT_HEADER_BYTES = 8, FORWARD_HEADER_BYTES = 16 };
+enum {
+    FORWARD_HEADER_BYTES = 16,
+    RESULT_HEADER_BYTES = 8,
+    /* No outcome has more than twice the bytes of its command with the length
+     * of that, and one: 18 and 37 of the removal of a name of one byte come closest. */
+    RESULT_BYTES_MAX = 3 * FORWARD_BYTES_MAX,
+};
 
-enum { FLAG_CREATED = 1, FLAG_CHANGED = 2, FLAG_OWNER = 4, FLAG_VERDICT = 8 };
+_Static_assert(RESULT_HEADER_BYTES + RESULT_BYTES_MAX <= FRAME_PAYLOAD_MAX, "a result is a frame");
+
+enum { WIRE_VERDICT = 0 };
 
 static const struct {
     uint8_t wire;
     enum err err;
 } outcomes[] = {
-    {0, ERR_OK},
-    {1, ERR_PROCESS_NOT_FOUND},
-    {2, ERR_NAME_TAKEN},
-    {3, ERR_PRECONDITION_FAILED},
-    {4, ERR_NOT_OWNER},
-    {5, ERR_REVISION_EXHAUSTED},
-    {64, ERR_NO_LEADER},
-    {65, ERR_OVERLOADED},
-    {66, ERR_SHUTTING_DOWN},
-    {67, ERR_DISK_LOW},
-    {128, ERR_OUTCOME_UNKNOWN},
+    {64, ERR_NO_LEADER}, {65, ERR_OVERLOADED},       {66, ERR_SHUTTING_DOWN},
+    {67, ERR_DISK_LOW},  {128, ERR_OUTCOME_UNKNOWN},
 };
 
 enum { OUTCOMES = sizeof outcomes / sizeof outcomes[0] };
@@ -85,23 +82,23 @@ struct inbound {
     struct inbound_item items[];
 };
 
-static void put_outcome(struct buf *b, enum err e, const struct verdict *v)
+static void put_outcome(struct buf *b, const struct inbound_item *item)
 {
-    uint8_t flags = 0;
-
-    /* A verdict that refuses travels as its refusal. */
-    if (e == ERR_OK) {
-        flags = FLAG_VERDICT | (v->created ? FLAG_CREATED : 0) | (v->changed ? FLAG_CHANGED : 0) |
-                (v->has_owner ? FLAG_OWNER : 0);
+    if (item->err == ERR_OK) {
+        buf_put_u8(b, WIRE_VERDICT);
+        verdict_encode(&item->verdict, b);
+    } else {
+        buf_put_u8(b, outcome_to_wire(item->err));
     }
-    buf_put_u8(b, outcome_to_wire(e == ERR_OK ? v->err : e));
-    buf_put_u8(b, flags);
-    buf_put_u16(b, 0);
-    buf_put_u32(b, 0);
-    buf_put_u64(b, v->owner.node_id);
-    buf_put_u64(b, v->owner.process_id);
-    buf_put_u64(b, v->owner.revision);
-    buf_put_u64(b, v->revision);
+}
+
+static void dispose(struct inbound *in)
+{
+    for (unsigned i = 0; i < in->count; i++) {
+        verdict_clear(&in->items[i].verdict);
+    }
+    free(in->bytes);
+    free(in);
 }
 
 static void answer(struct inbound *in)
@@ -113,7 +110,7 @@ static void answer(struct inbound *in)
     buf_put_u32(&f->frame, in->count);
     buf_put_u32(&f->frame, 0);
     for (unsigned i = 0; i < in->count; i++) {
-        put_outcome(&f->frame, in->items[i].err, &in->items[i].verdict);
+        put_outcome(&f->frame, &in->items[i]);
     }
     CHECK(!f->frame.overflow);
     result.payload = f->frame.data;
@@ -122,8 +119,7 @@ static void answer(struct inbound *in)
     (void)f->net->send(f->net->impl, in->from, &result);
     list_remove(&in->link);
     f->inbound_count--;
-    free(in->bytes);
-    free(in);
+    dispose(in);
 }
 
 static void on_done(struct proposal *p, enum err err, const struct verdict *v)
@@ -133,7 +129,7 @@ static void on_done(struct proposal *p, enum err err, const struct verdict *v)
 
     item->err = err;
     if (v != NULL) {
-        item->verdict = *v;
+        verdict_copy(&item->verdict, v);
     }
     in->left--;
     if (in->left == 0) {
@@ -232,8 +228,7 @@ static enum err on_forward(struct forward *f, uint64_t from, const struct frame 
     cursor_init(&c, in->bytes, cursor_left(&c));
     e = decode_items(in, &c);
     if (e != ERR_OK || seen_before(f, from, life, frame->id)) {
-        free(in->bytes);
-        free(in);
+        dispose(in);
         return e;
     }
     list_push_back(&f->inbound, &in->link);
@@ -373,36 +368,39 @@ static void finish(struct forward_flight *t, unsigned i, enum err e, const struc
     p->done(p, e, v);
 }
 
-static void finish_unknown(struct forward *f, struct forward_flight *t)
+/* Those from the first-th on. */
+static void finish_unknown(struct forward *f, struct forward_flight *t, unsigned first)
 {
     t->id = 0;
-    for (unsigned i = 0; i < t->count; i++) {
+    for (unsigned i = first; i < t->count; i++) {
         f->stats.outcomes_unknown += t->slots[i] != NULL;
         finish(t, i, ERR_OUTCOME_UNKNOWN, NULL);
     }
 }
 
-static void take_outcome(struct cursor *c, struct forward_flight *t, unsigned i)
+/* False when the bytes are no outcome: nobody was told then. */
+static bool take_outcome(struct cursor *c, struct forward_flight *t, unsigned i)
 {
-    struct verdict v = {0};
-    enum err e = outcome_from_wire(cursor_u8(c));
-    uint8_t flags = cursor_u8(c);
+    uint8_t wire = cursor_u8(c);
+    struct verdict v;
 
-    cursor_u16(c);
-    cursor_u32(c);
-    v.err = e;
-    v.created = (flags & FLAG_CREATED) != 0;
-    v.changed = (flags & FLAG_CHANGED) != 0;
-    v.has_owner = (flags & FLAG_OWNER) != 0;
-    v.owner.node_id = cursor_u64(c);
-    v.owner.process_id = cursor_u64(c);
-    v.owner.revision = cursor_u64(c);
-    v.revision = cursor_u64(c);
-    if ((flags & FLAG_VERDICT) != 0) {
-        finish(t, i, ERR_OK, &v);
-    } else {
-        finish(t, i, e, NULL);
+    if (c->bad) {
+        return false;
     }
+    if (wire != WIRE_VERDICT) {
+        finish(t, i, outcome_from_wire(wire), NULL);
+        return true;
+    }
+    if (!verdict_decode(c, &v)) {
+        return false;
+    }
+    if (v.err == ERR_OUTCOME_UNKNOWN) {
+        finish(t, i, v.err, NULL);
+    } else {
+        finish(t, i, ERR_OK, &v);
+    }
+    verdict_clear(&v);
+    return true;
 }
 
 static enum err on_result(struct forward *f, uint64_t from, const struct frame *frame)
@@ -413,8 +411,7 @@ static enum err on_result(struct forward *f, uint64_t from, const struct frame *
 
     cursor_init(&c, frame->payload, frame->payload_len);
     count = cursor_u32(&c);
-    if (cursor_u32(&c) != 0 || c.bad || frame->id == 0 ||
-        cursor_left(&c) != (size_t)count * OUTCOME_BYTES) {
+    if (cursor_u32(&c) != 0 || c.bad || frame->id == 0) {
         return ERR_MALFORMED;
     }
     for (unsigned i = 0; i < FORWARD_WINDOW; i++) {
@@ -430,16 +427,19 @@ static enum err on_result(struct forward *f, uint64_t from, const struct frame *
     }
     t->id = 0;
     for (unsigned i = 0; i < count; i++) {
-        take_outcome(&c, t, i);
+        if (!take_outcome(&c, t, i)) {
+            finish_unknown(f, t, i);
+            return ERR_MALFORMED;
+        }
     }
-    return ERR_OK;
+    return cursor_left(&c) == 0 ? ERR_OK : ERR_MALFORMED;
 }
 
 void forward_link_down(struct forward *f, uint64_t id)
 {
     for (unsigned i = 0; i < FORWARD_WINDOW; i++) {
         if (f->flights[i].id != 0 && f->flights[i].to == id) {
-            finish_unknown(f, &f->flights[i]);
+            finish_unknown(f, &f->flights[i], 0);
         }
     }
 }
@@ -463,7 +463,7 @@ void forward_init(struct forward *f, struct consensus *consensus, const struct n
     f->last_id = life >> 1;
     list_init(&f->queue);
     list_init(&f->inbound);
-    buf_init(&f->frame, FORWARD_HEADER_BYTES + FORWARD_BYTES_MAX + RESULT_HEADER_BYTES);
+    buf_init(&f->frame, RESULT_HEADER_BYTES + RESULT_BYTES_MAX);
     buf_init(&f->command, COMMAND_ENCODED_MAX);
     for (unsigned i = 0; i < FORWARD_WINDOW; i++) {
         f->flights[i].slots = mem_zalloc(FORWARD_COUNT_MAX, sizeof(struct proposal *));

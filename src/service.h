@@ -148,7 +148,8 @@ struct service_request {
 
     /* The answer. */
     enum err err;
-    struct verdict verdict;          /* WRITE, when err came from the state machine */
+    struct verdict verdict;          /* WRITE, when err came from the state machine; the caller
+                                        ends it with verdict_clear() */
     struct owner found;              /* READ, ERR_OK */
     uint64_t revision;               /* what the answer reflects; 0 where it reflects nothing */
     uint64_t staleness_ms;           /* READ, LIST: since a leader was heard; UINT64_MAX: never */

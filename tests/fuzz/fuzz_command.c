@@ -1,5 +1,5 @@
 /*
- * fuzz_command.c - any bytes as a command and as a log entry.
+ * fuzz_command.c - any bytes as a command, as a verdict and as a log entry.
  *
  * What decodes is valid and encodes to the very same bytes; an entry whose
  * commands decode leaves two registries with different hash keys the same.
@@ -39,6 +39,37 @@ static void try_command(const uint8_t *data, size_t size)
     buf_fini(&again);
 }
 
+/* Whether this program knows all outcomes in it: only then can it be written. */
+static bool known(const struct verdict *v)
+{
+    bool all = v->err != ERR_OUTCOME_UNKNOWN && v->refused_by != ERR_OUTCOME_UNKNOWN;
+
+    for (unsigned i = 0; v->results != NULL && i < v->results->count; i++) {
+        all = all && v->results->at[i].err != ERR_OUTCOME_UNKNOWN;
+    }
+    return all;
+}
+
+static void try_verdict(const uint8_t *data, size_t size)
+{
+    struct cursor in;
+    struct verdict v;
+    struct buf again;
+
+    cursor_init(&in, data, size);
+    if (!verdict_decode(&in, &v)) {
+        return;
+    }
+    if (known(&v)) {
+        buf_init(&again, VERDICT_ENCODED_MAX);
+        verdict_encode(&v, &again);
+        CHECK(!again.overflow && again.len == size - cursor_left(&in));
+        CHECK(memcmp(again.data, data, again.len) == 0);
+        buf_fini(&again);
+    }
+    verdict_clear(&v);
+}
+
 static void try_entry(const uint8_t *data, size_t size)
 {
     static const uint8_t keys[2][16] = {"one", "another"};
@@ -58,6 +89,8 @@ static void try_entry(const uint8_t *data, size_t size)
         registry_apply(a, &c, r.now_ms, &va);
         registry_apply(b, &c, r.now_ms, &vb);
         CHECK(va.err == vb.err && va.revision == vb.revision && va.changed == vb.changed);
+        verdict_clear(&va);
+        verdict_clear(&vb);
     }
     CHECK(registry_digest(a) == registry_digest(b));
     registry_free(a);
@@ -82,6 +115,7 @@ static void try_entry_with_checksum(const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     try_command(data, size);
+    try_verdict(data, size);
     try_entry(data, size);
     try_entry_with_checksum(data, size);
     return 0;

@@ -171,10 +171,7 @@ static void refusals_slow_down(void **state)
         buf_reset(&b);
         buf_put_u32(&b, 1);
         buf_put_u32(&b, 0);
-        buf_put_u64(&b, 64); /* no leader */
-        for (unsigned k = 0; k < 4; k++) {
-            buf_put_u64(&b, 0);
-        }
+        buf_put_u8(&b, 64); /* no leader */
         directed_say(w, 2, FRAME_FORWARD_RESULT, id, &b);
     }
     buf_fini(&b);

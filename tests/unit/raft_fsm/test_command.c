@@ -24,7 +24,7 @@ static const struct command put_one = {
 
 /* The bytes of docs/protocol.md. */
 static const uint8_t put_one_bytes[] = {
-    1, 1, 0, 5, 0,  1, 0, 0, 0, 0, 0, 0, 0,   3,   0,   0,   0,
+    2, 1, 0, 5, 0,  1, 0, 0, 0, 0, 0, 0, 0,   3,   0,   0,   0,
     0, 0, 0, 0, 42, 0, 0, 0, 0, 0, 0, 0, 'h', 'e', 'l', 'l', 'o',
 };
 
@@ -77,6 +77,11 @@ static void fields_that_do_not_go_together_are_malformed(void **state)
         {{PUT, .flags = COMMAND_IF_REVISION | COMMAND_IF_ABSENT}, ERR_MALFORMED},
         {{PUT, .flags = COMMAND_IF_OWNER}, ERR_MALFORMED},
         {{PUT, .flags = 8}, ERR_MALFORMED},
+        {{PUT, .flags = COMMAND_KEYED}, ERR_MALFORMED},
+        {{PUT, .flags = COMMAND_KEYED, .key = "k", .key_len = 1}, ERR_OK},
+        {{PUT, .flags = COMMAND_KEYED, .key = "\n", .key_len = 1}, ERR_MALFORMED},
+        {{PUT, .flags = COMMAND_KEYED, .key = "\x7f", .key_len = 1}, ERR_MALFORMED},
+        {{PUT, .key = "k", .key_len = 1}, ERR_MALFORMED},
         {{PUT, .if_revision = 1}, ERR_MALFORMED},
         {{REMOVE}, ERR_OK},
         {{REMOVE, .flags = COMMAND_IF_OWNER}, ERR_OK},
@@ -86,7 +91,9 @@ static void fields_that_do_not_go_together_are_malformed(void **state)
         {{REMOVE, .if_revision = 1}, ERR_MALFORMED},
         {{REMOVE, .flags = COMMAND_IF_ABSENT}, ERR_MALFORMED},
         {{.op = (enum command_op)0, .name = "n", .name_len = 1}, ERR_MALFORMED},
-        {{.op = (enum command_op)3, .name = "n", .name_len = 1}, ERR_MALFORMED},
+        {{.op = COMMAND_GET, .name = "n", .name_len = 1}, ERR_MALFORMED},
+        {{.op = COMMAND_BATCH}, ERR_MALFORMED},
+        {{.op = (enum command_op)5, .name = "n", .name_len = 1}, ERR_MALFORMED},
         {{.op = COMMAND_PUT, .name = "", .name_len = 0}, ERR_BAD_NAME},
         {{.op = COMMAND_PUT, .name = "\xff", .name_len = 1}, ERR_BAD_NAME},
     };
@@ -134,6 +141,85 @@ static struct command random_command(struct testrandom *random, char name[COMMAN
         c.if_revision = testrandom_next(random);
     }
     return c;
+}
+
+static void decodes_what_it_encodes_with_a_key(void **state)
+{
+    struct command c = put_one, decoded;
+    struct command_print print, plain;
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, COMMAND_ENCODED_MAX);
+    plain = command_print(&c);
+    c.flags = COMMAND_KEYED;
+    c.key = "0123456789012345678901234567890123456789012345678901234567890123";
+    for (c.key_len = 1; c.key_len <= COMMAND_KEY_MAX; c.key_len++) {
+        buf_reset(&b);
+        command_encode(&c, &b);
+        assert_int_equal(b.len, sizeof put_one_bytes + 1 + c.key_len);
+        assert_int_equal(command_decode(b.data, b.len, &decoded), ERR_OK);
+        assert_same(&c, &decoded);
+        assert_int_equal(decoded.key_len, c.key_len);
+        assert_memory_equal(decoded.key, c.key, c.key_len);
+        print = command_print(&decoded);
+        assert_memory_equal(&print, &plain, sizeof print);
+    }
+    assert_int_equal(command_check(&c), ERR_MALFORMED);
+    decoded.process_id++;
+    print = command_print(&decoded);
+    assert_true(print.words[0] != plain.words[0] && print.words[1] != plain.words[1]);
+    buf_fini(&b);
+}
+
+static void a_batch_of_operations_comes_back(void **state)
+{
+    static const struct command operations[] = {
+        {.op = COMMAND_PUT, .env_id = 1, .name = "a", .name_len = 1, .node_id = 3},
+        {.op = COMMAND_GET, .env_id = 2, .name = "bc", .name_len = 2},
+        {.op = COMMAND_GET, .flags = COMMAND_IF_OWNER, .name = "d", .name_len = 1, .node_id = 5},
+        {.op = COMMAND_REMOVE,
+         .flags = COMMAND_IF_REVISION,
+         .name = "d",
+         .name_len = 1,
+         .if_revision = 9},
+    };
+    struct command c = {.op = COMMAND_BATCH, .env_id = 7}, decoded, op;
+    struct buf ops, b;
+    size_t at = 0;
+
+    (void)state;
+    buf_init(&ops, COMMAND_ENCODED_MAX);
+    buf_init(&b, COMMAND_ENCODED_MAX);
+    for (unsigned i = 0; i < 4; i++) {
+        command_ops_add(&ops, &operations[i]);
+    }
+    c.ops = (struct command_ops){ops.data, ops.len, 4};
+    assert_int_equal(command_check(&c), ERR_OK);
+    command_encode(&c, &b);
+    assert_int_equal(command_decode(b.data, b.len, &decoded), ERR_OK);
+    assert_int_equal(decoded.ops.count, 4);
+    assert_true(decoded.env_id == 7);
+    for (unsigned i = 0; i < 4; i++) {
+        command_ops_next(&decoded.ops, &at, &op);
+        assert_same(&op, &operations[i]);
+    }
+    assert_int_equal(at, decoded.ops.len);
+    for (size_t n = 0; n < b.len; n++) {
+        assert_int_equal(command_decode(b.data, n, &decoded), ERR_MALFORMED);
+    }
+    /* The operation of the first: no batch within a batch, and nothing unknown. */
+    b.data[3 + 8 + 1 + 2 + 1] = COMMAND_BATCH;
+    assert_int_equal(command_decode(b.data, b.len, &decoded), ERR_VERSION);
+    b.data[3 + 8 + 1 + 2 + 1] = COMMAND_PUT;
+    b.data[3 + 8 + 1 + 2 + 2] = COMMAND_KEYED;
+    assert_int_equal(command_decode(b.data, b.len, &decoded), ERR_MALFORMED);
+    for (unsigned count = 0; count <= COMMAND_OPS_MAX + 1; count++) {
+        c.ops.count = count;
+        assert_int_equal(command_check(&c), count == 4 ? ERR_OK : ERR_MALFORMED);
+    }
+    buf_fini(&ops);
+    buf_fini(&b);
 }
 
 static void decodes_what_it_encodes(void **state)
@@ -187,13 +273,14 @@ static void does_not_guess_at_what_it_does_not_know(void **state)
         memcpy(bytes, put_one_bytes, sizeof bytes);
         bytes[0] = (uint8_t)value;
         assert_int_equal(command_decode(bytes, sizeof bytes, &c),
-                         value == 1 ? ERR_OK : ERR_VERSION);
+                         value == 2 ? ERR_OK : ERR_VERSION);
         memcpy(bytes, put_one_bytes, sizeof bytes);
         bytes[1] = (uint8_t)value;
-        /* 2 is a removal, for which these bytes are too many. */
-        assert_int_equal(command_decode(bytes, sizeof bytes, &c), value == 1   ? ERR_OK
-                                                                  : value == 2 ? ERR_MALFORMED
-                                                                               : ERR_VERSION);
+        /* 2 is a removal, for which these bytes are too many; 4 a batch. */
+        assert_int_equal(command_decode(bytes, sizeof bytes, &c), value == 1 ? ERR_OK
+                                                                  : value == 2 || value == 4
+                                                                      ? ERR_MALFORMED
+                                                                      : ERR_VERSION);
         memcpy(bytes, put_one_bytes, sizeof bytes);
         bytes[2] = (uint8_t)value;
         assert_int_equal(command_decode(bytes, sizeof bytes, &c),
@@ -243,16 +330,16 @@ static void a_batch_holds_its_commands_in_order(void **state)
 
 static void a_batch_begins_as_documented(void **state)
 {
-    static const uint8_t start[] = {1, 0, 2, 0};
-    static const uint8_t middle[] = {0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23,
-                                     0x01, 72,   0,    0,    0,    34,   0};
+    static const uint8_t start[] = {2, 0, 2, 0};
+    static const uint8_t middle[] = {0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01,
+                                     76,   0,    0,    0,    34,   0,    0,    0};
     struct buf b;
 
     (void)state;
     make_batch(&b, 2, 0x123456789abcdefu);
     assert_memory_equal(b.data + 3, start, sizeof start);
     assert_memory_equal(b.data + 3 + 8, middle, sizeof middle);
-    assert_memory_equal(b.data + 3 + 22, put_one_bytes, sizeof put_one_bytes);
+    assert_memory_equal(b.data + 3 + 24, put_one_bytes, sizeof put_one_bytes);
     assert_int_equal(b.len - 3, 96);
     buf_fini(&b);
 }
@@ -281,7 +368,7 @@ static void a_batch_says_when_it_is_full(void **state)
     }
     command_batch_end(&batch, 1);
     assert_true(b.len <= COMMAND_BATCH_BYTES_MAX);
-    assert_int_equal(count, (COMMAND_BATCH_BYTES_MAX - 20) / (encoded.len + 2));
+    assert_int_equal(count, (COMMAND_BATCH_BYTES_MAX - 20) / (encoded.len + 4));
     assert_int_equal(command_reader_open(&r, b.data, b.len), ERR_OK);
     assert_int_equal(r.count, count);
     buf_fini(&b);
@@ -332,13 +419,13 @@ static void renew_crc(uint8_t *entry, size_t n)
 /* With a checksum that fits: what a program with a bug could write. */
 static void a_batch_that_lies_is_refused(void **state)
 {
-    /* Two commands of 36 bytes behind the head of 20, then 4 of padding. */
+    /* Two commands of 38 bytes behind the head of 20: no padding. */
     static const struct {
         size_t at;
         uint8_t value;
-    } lies[] = {{1, 1},   {2, 0},   {2, 1},  {2, 3},  {3, 1},  {3, 0x10}, {16, 71},
-                {16, 73}, {16, 76}, {16, 0}, {17, 1}, {19, 1}, {20, 33},  {20, 35},
-                {20, 70}, {21, 1},  {56, 0}, {92, 1}, {95, 1}};
+    } lies[] = {{1, 1},   {2, 0},   {2, 1},  {2, 3},  {3, 1},  {3, 0x10}, {16, 75},
+                {16, 77}, {16, 80}, {16, 0}, {17, 1}, {19, 1}, {20, 33},  {20, 35},
+                {20, 72}, {21, 1},  {23, 1}, {58, 0}, {59, 1}};
     struct command_reader r;
     struct buf b;
 
@@ -362,7 +449,7 @@ static void a_bad_command_in_a_batch_is_found_when_it_is_read(void **state)
 
     (void)state;
     make_batch(&b, 2, 1000);
-    b.data[3 + 22 + sizeof put_one_bytes + 2] = 9;
+    b.data[3 + 24 + sizeof put_one_bytes + 4] = 9;
     renew_crc(b.data + 3, b.len - 3);
     assert_int_equal(command_reader_open(&r, b.data + 3, b.len - 3), ERR_OK);
     assert_int_equal(command_reader_next(&r, &c), ERR_OK);
@@ -377,6 +464,8 @@ int main(void)
         cmocka_unit_test(fields_that_do_not_go_together_are_malformed),
         cmocka_unit_test(encodes_as_documented),
         cmocka_unit_test(decodes_what_it_encodes),
+        cmocka_unit_test(decodes_what_it_encodes_with_a_key),
+        cmocka_unit_test(a_batch_of_operations_comes_back),
         cmocka_unit_test(refuses_bytes_too_few_and_too_many),
         cmocka_unit_test(does_not_guess_at_what_it_does_not_know),
         cmocka_unit_test(a_batch_holds_its_commands_in_order),

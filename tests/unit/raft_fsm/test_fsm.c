@@ -164,7 +164,7 @@ static void an_entry_it_cannot_read_ends_the_process(void **state)
     assert_int_equal(status_of_apply(f, &entry), 0);
     entry.data[30] ^= 1;
     assert_int_equal(status_of_apply(f, &entry), FATAL);
-    entry.data[0] = 2;
+    entry.data[0]++;
     assert_int_equal(status_of_apply(f, &entry), FATAL + 1);
     entry.len = 0;
     assert_int_equal(status_of_apply(f, &entry), FATAL);

@@ -25,6 +25,7 @@ enum {
     ENVIRONMENTS = 4,
     VIEWS = 3,
     NAME_MAX_BYTES = 64,
+    BATCH_OPS = 6,
 };
 
 struct row {
@@ -296,7 +297,7 @@ static void compare_page(struct run *run)
 static void copy_model(const struct model *from, struct model *to)
 {
     *to = *from;
-    to->rows = calloc(from->count + 1, sizeof *to->rows);
+    to->rows = calloc(from->count + BATCH_OPS, sizeof *to->rows);
     memcpy(to->rows, from->rows, from->count * sizeof *to->rows);
 }
 
@@ -357,6 +358,71 @@ static void restart(struct run *run)
     run->snapshots++;
 }
 
+/* Several operations as one command: in the model one after the other on a
+ * copy, all with the revision of the first that changes something. */
+static void step_batch(struct run *run, bool growing)
+{
+    char names[BATCH_OPS][NAME_MAX_BYTES];
+    struct command ops[BATCH_OPS], batch = {.op = COMMAND_BATCH, .env_id = 1};
+    struct verdict got;
+    struct model after;
+    struct buf encoded;
+    uint64_t before = run->model.revision;
+    bool changed = false;
+
+    buf_init(&encoded, COMMAND_ENCODED_MAX);
+    batch.ops.count = 1 + (unsigned)testrandom_below(&run->random, BATCH_OPS);
+    for (unsigned i = 0; i < batch.ops.count; i++) {
+        ops[i] = random_command(run, names[i], growing);
+        if (i > 0 && testrandom_below(&run->random, 3) == 0) {
+            ops[i].name = ops[i - 1].name;
+            ops[i].name_len = ops[i - 1].name_len;
+            ops[i].env_id = ops[i - 1].env_id;
+        }
+        command_ops_add(&encoded, &ops[i]);
+    }
+    batch.ops.bytes = encoded.data;
+    batch.ops.len = encoded.len;
+    assert_int_equal(command_check(&batch), ERR_OK);
+    registry_apply(run->registry, &batch, 0, &got);
+    copy_model(&run->model, &after);
+    for (unsigned i = 0; i < batch.ops.count; i++) {
+        const unsigned held = COMMAND_IF_REVISION | COMMAND_IF_OWNER;
+        struct verdict one;
+
+        after.revision = before;
+        one = model_apply(&after, &ops[i], 0);
+        changed |= one.changed;
+        if (one.err != ERR_OK && (one.err != ERR_PROCESS_NOT_FOUND || (ops[i].flags & held) != 0)) {
+            assert_int_equal(got.err, ERR_BATCH_REFUSED);
+            assert_int_equal(got.refused_at, i);
+            assert_int_equal(got.refused_by, one.err);
+            free(after.rows);
+            buf_fini(&encoded);
+            return;
+        }
+        if (got.results == NULL) {
+            continue; /* a later one must refuse it */
+        }
+        assert_int_equal(got.results->at[i].err, one.err);
+        assert_int_equal(got.results->at[i].created, one.created);
+        assert_int_equal(got.results->at[i].has_owner, one.has_owner);
+        if (one.has_owner) {
+            assert_memory_equal(&got.results->at[i].owner, &one.owner, sizeof one.owner);
+        }
+    }
+    assert_int_equal(got.err, ERR_OK);
+    assert_non_null(got.results);
+    assert_int_equal(got.changed, changed);
+    memcpy(run->model.rows, after.rows, after.count * sizeof *after.rows);
+    run->model.count = after.count;
+    run->model.revision = before + changed;
+    assert_true(registry_revision(run->registry) == run->model.revision);
+    free(after.rows);
+    verdict_clear(&got);
+    buf_fini(&encoded);
+}
+
 static void step(struct run *run, bool growing)
 {
     char name[NAME_MAX_BYTES];
@@ -381,6 +447,9 @@ static void step(struct run *run, bool growing)
     }
     if (testrandom_below(&run->random, 20000) == 0) {
         restart(run);
+    }
+    if (testrandom_below(&run->random, 200) == 0) {
+        step_batch(run, growing);
     }
 }
 

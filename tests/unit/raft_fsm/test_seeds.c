@@ -98,6 +98,33 @@ static void seeds_of_commands(void **state)
     buf_fini(&b);
 }
 
+/* All commands as one batch, and one with a key. */
+static void seeds_of_batches(void **state)
+{
+    struct command c = {
+        .op = COMMAND_BATCH, .flags = COMMAND_KEYED, .key = "a key", .key_len = 5, .env_id = 1};
+    struct buf ops, b;
+
+    (void)state;
+    buf_init(&ops, COMMAND_ENCODED_MAX);
+    buf_init(&b, COMMAND_ENCODED_MAX);
+    for (unsigned i = 0; i < COMMANDS; i++) {
+        command_ops_add(&ops, &commands[i]);
+    }
+    c.ops = (struct command_ops){ops.data, ops.len, COMMANDS};
+    command_encode(&c, &b);
+    settle("command", "batch", &b);
+    c = commands[0];
+    c.flags = COMMAND_KEYED;
+    c.key = "another";
+    c.key_len = 7;
+    buf_reset(&b);
+    command_encode(&c, &b);
+    settle("command", "keyed", &b);
+    buf_fini(&ops);
+    buf_fini(&b);
+}
+
 static void seeds_of_entries(void **state)
 {
     struct command_batch batch;
@@ -167,6 +194,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(seeds_of_commands),
+        cmocka_unit_test(seeds_of_batches),
         cmocka_unit_test(seeds_of_entries),
         cmocka_unit_test(seeds_of_snapshots),
     };
