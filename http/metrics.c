@@ -221,6 +221,10 @@ void metrics_put(struct buf *out, const struct service_metrics *core,
     put_head(out, "callsign_http_connections_cut_total", "counter",
              "Connections cut because their request or reader was too slow.");
     put_value(out, "callsign_http_connections_cut_total", SUM(cut));
+    put_head(out, "callsign_http_certificate_expiry_seconds", "gauge",
+             "When the certificate of HTTPS ends, in seconds since 1970; 0 without TLS.");
+    put_value(out, "callsign_http_certificate_expiry_seconds",
+              atomic_load_explicit(&threads[0]->cert_not_after, memory_order_relaxed));
     put_head(out, "callsign_http_connections", "gauge", "Open HTTP connections.");
     put_value(out, "callsign_http_connections", SUM(connections));
     put_head(out, "callsign_http_requests_waiting", "gauge",

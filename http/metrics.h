@@ -28,11 +28,12 @@ struct metrics_http {
     atomic_uint_fast64_t requests[ROUTE_N][METRICS_CLASSES];
     atomic_uint_fast64_t buckets[ROUTE_KIND_N][METRICS_BUCKETS + 1];
     atomic_uint_fast64_t duration_ns[ROUTE_KIND_N];
-    atomic_uint_fast64_t aborted;     /* requests that ended without an answer of ours */
-    atomic_uint_fast64_t denied;      /* requests without a token that allows them */
-    atomic_uint_fast64_t cut;         /* connections the sweeper cut */
-    atomic_uint_fast64_t connections; /* open now */
-    atomic_uint_fast64_t waiting;     /* requests in the core now */
+    atomic_uint_fast64_t aborted;        /* requests that ended without an answer of ours */
+    atomic_uint_fast64_t denied;         /* requests without a token that allows them */
+    atomic_uint_fast64_t cut;            /* connections the sweeper cut */
+    atomic_uint_fast64_t cert_not_after; /* seconds since 1970; 0: no TLS */
+    atomic_uint_fast64_t connections;    /* open now */
+    atomic_uint_fast64_t waiting;        /* requests in the core now */
 };
 
 /* One request answered, `duration_ns` after its last byte came in. */

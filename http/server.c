@@ -237,8 +237,9 @@ enum err http_server_start(struct service *service, const struct http_config *co
         http_server_free(s);
         return err;
     }
-    log_event(LOG_INFO, "http_listening", "address=%s port=%u threads=%u tokens=%s",
+    log_event(LOG_INFO, "http_listening", "address=%s port=%u threads=%u tls=%s tokens=%s",
               LOG_Q(config->listen_address), (unsigned)s->port, config->threads,
+              config->cert_file != NULL ? "yes" : "no",
               config->token_file != NULL ? "needed" : "none");
     *ret_server = s;
     return ERR_OK;

@@ -26,6 +26,8 @@ struct http_config {
     uint32_t header_timeout_ms;  /* a connection that is slower with its request is cut */
     uint32_t idle_timeout_ms;    /* a connection without a request is closed */
     const char *raft_version;    /* for /version; NULL: "unknown" */
+    const char *cert_file;       /* tls.h; NULL: plain HTTP */
+    const char *key_file;        /* NULL: in cert_file */
     const char *token_file;      /* token.h; NULL: everybody may do everything */
 };
 

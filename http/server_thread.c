@@ -7,6 +7,7 @@
  */
 #include "http/server_thread.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -63,10 +64,17 @@ static struct MHD_Daemon *start_daemon(struct exchange_host *h, int listen_fd)
     const struct http_config *config = h->config;
     unsigned connections = (config->connections_max + config->threads - 1) / config->threads;
     unsigned idle_timeout_s = (config->idle_timeout_ms + 999) / 1000;
+    unsigned tls = config->cert_file != NULL ? MHD_USE_TLS : 0;
+    struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
+    struct MHD_OptionItem secure[] = {
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES},
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)tls_on_certificate},
+        {MHD_OPTION_END, 0, NULL},
+    };
 
     /* The logger has to be the first option. */
     return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | tls, 0, NULL, NULL,
         exchange_on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
         listen_fd, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)EXCHANGE_CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, idle_timeout_s,
@@ -78,7 +86,8 @@ static struct MHD_Daemon *start_daemon(struct exchange_host *h, int listen_fd)
 #endif
         MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_URI_LOG_CALLBACK,
         exchange_on_uri, h, MHD_OPTION_NOTIFY_COMPLETED, exchange_on_completed, h,
-        MHD_OPTION_NOTIFY_CONNECTION, conn_on_notify, &h->conns, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_CONNECTION, conn_on_notify, &h->conns, MHD_OPTION_ARRAY,
+        tls != 0 ? secure : plain, MHD_OPTION_END);
 }
 
 static bool has_more(struct server_thread *t)
@@ -238,8 +247,9 @@ static void reload(struct server_thread *t)
         log_event(LOG_ERROR, "http_reload_failed", "why=%s action=%s", LOG_Q(why),
                   LOG_Q("correct the file and send SIGHUP again; what was read before stays"));
     } else if (t->host.all_metrics[0] == &t->host.metrics) {
-        log_event(LOG_INFO, "http_reloaded", "tokens=%zu",
-                  t->host.tokens == NULL ? (size_t)0 : tokens_count(t->host.tokens));
+        log_event(LOG_INFO, "http_reloaded", "tokens=%zu not_after=%" PRIuFAST64,
+                  t->host.tokens == NULL ? (size_t)0 : tokens_count(t->host.tokens),
+                  atomic_load_explicit(&t->host.metrics.cert_not_after, memory_order_relaxed));
     }
 }
 
@@ -265,6 +275,7 @@ static void on_sweep(uv_timer_t *sweep)
     if (t->daemon != NULL) {
         conn_sweep(&t->host.conns);
         exchange_expire(&t->host, false);
+        tls_store_sweep(&t->tls, t->host.conns.now_ms);
         /* libmicrohttpd looks at its idle timeout only when it runs. */
         t->runnable = true;
     }
@@ -283,6 +294,7 @@ static void run(void *data)
     struct server_thread *t = data;
 
     pthread_setname_np(pthread_self(), "callsign-http");
+    tls_store_enter(&t->tls);
     uv_run(&t->loop, UV_RUN_DEFAULT);
     t->ended(t->ended_data);
 }
@@ -355,15 +367,23 @@ enum err server_thread_open(struct server_thread *t, struct service *service,
 enum err server_thread_load(struct server_thread *t, char *errmsg, size_t errmsg_len)
 {
     const struct http_config *config = t->host.config;
+    struct tls_identity *identity = NULL;
     struct tokens *tokens = NULL;
     enum err err = ERR_OK;
 
-    if (config->token_file != NULL) {
+    if (config->cert_file != NULL) {
+        err = tls_load(config->cert_file, config->key_file, errmsg, errmsg_len, &identity);
+    }
+    if (err == ERR_OK && config->token_file != NULL) {
         err = tokens_load(config->token_file, errmsg, errmsg_len, &tokens);
     }
     if (err != ERR_OK) {
+        tls_free(identity);
         return err;
     }
+    tls_store_replace(&t->tls, identity, t->host.conns.now_ms);
+    metrics_set(&t->host.metrics.cert_not_after,
+                identity == NULL ? 0 : (uint64_t)tls_not_after(identity));
     tokens_release(t->host.tokens);
     t->host.tokens = tokens;
     return ERR_OK;
@@ -377,6 +397,7 @@ void server_thread_close(struct server_thread *t)
     }
     close_loop(t);
     exchange_host_fini(&t->host);
+    tls_store_fini(&t->tls);
 }
 
 enum err server_thread_start(struct server_thread *t, void (*ended)(void *data), void *data)

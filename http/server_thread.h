@@ -23,6 +23,7 @@
 
 #include "base/err.h"
 #include "http/exchange.h"
+#include "http/tls.h"
 
 enum server_thread_state {
     SERVER_THREAD_RUNNING,
@@ -39,6 +40,7 @@ struct server_thread {
     enum server_thread_state state;
     uint64_t drain_until_ms; /* on the clock of host.conns.now_ms */
     bool runnable;           /* libmicrohttpd's epoll set is ready */
+    struct tls_store tls;
 
     uv_thread_t id;
     bool started;

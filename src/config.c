@@ -445,20 +445,30 @@ static bool check_members(struct gather *g)
     return true;
 }
 
-static bool check_listeners(struct gather *g)
+static bool is_loopback(const char *text)
 {
-    static const enum config_option LISTENERS[] = {CONFIG_OPTION_peer, CONFIG_OPTION_http};
-    const char *const texts[] = {g->config.peer, g->config.http};
     struct address address;
 
-    for (int i = 0; i < 2 && !g->config.insecure; i++) {
-        CHECK(address_parse(texts[i], &address));
-        if (!address_is_loopback(&address)) {
-            return refuse_winner(g, LISTENERS[i],
-                                 "is not a loopback address, and whoever reaches it can read and "
-                                 "change everything: must be 127.0.0.1, [::1] or localhost, unless "
-                                 "--insecure is given");
-        }
+    CHECK(address_parse(text, &address));
+    return address_is_loopback(&address);
+}
+
+static bool check_listeners(struct gather *g)
+{
+    const struct config *c = &g->config;
+
+    if (!c->insecure && !is_loopback(c->peer)) {
+        return refuse_winner(g, CONFIG_OPTION_peer,
+                             "is not a loopback address, and whoever reaches it can read and "
+                             "change everything: must be 127.0.0.1, [::1] or localhost, unless "
+                             "--insecure is given");
+    }
+    if (!c->insecure && !is_loopback(c->http) &&
+        (c->http_cert[0] == '\0' || c->token_file[0] == '\0')) {
+        return refuse_winner(g, CONFIG_OPTION_http,
+                             "is not a loopback address, and whoever reaches it can read and "
+                             "change everything: needs --http-cert and --token-file, unless "
+                             "--insecure is given");
     }
     if (strcmp(g->config.peer, g->config.http) == 0) {
         return refuse_winner(g, CONFIG_OPTION_http,
@@ -548,6 +558,8 @@ void config_fini(struct config *c)
     free(c->peer);
     free(c->http);
     free(c->cluster_name);
+    free(c->http_cert);
+    free(c->http_key);
     free(c->token_file);
     config_value_clear_members(&c->members);
     memset(c, 0, sizeof *c);

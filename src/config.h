@@ -18,7 +18,8 @@
  *   2. `members` has at least one member, in rising order of ids, no id and no
  *      address twice, and this replica is among them.
  *   3. Three heartbeats fit into an election timeout.
- *   4. Without `insecure`, `peer` and `http` are loopback addresses.
+ *   4. Without `insecure`, `peer` is a loopback address, and `http` is one or there are a
+ *      certificate and tokens.
  *
  * Threads: config_parse() uses getopt_long(), one thread at a time; the rest is
  * safe in any. Memory: strings are owned by the struct config.
@@ -78,6 +79,8 @@ struct config {
     char *cluster_name;
     uint32_t http_threads;
     uint32_t http_connections;
+    char *http_cert;  /* "" none */
+    char *http_key;   /* "" in http_cert */
     char *token_file; /* "" none */
     uint32_t request_timeout_ms;
     uint32_t election_timeout_ms;

@@ -42,6 +42,8 @@ static enum err front_start(void *data, struct service *service, char *errmsg, u
         .header_timeout_ms = HEADER_TIMEOUT_MS,
         .idle_timeout_ms = IDLE_TIMEOUT_MS,
         .raft_version = CALLSIGN_RAFT_VERSION,
+        .cert_file = path_or_null(f->config->http_cert),
+        .key_file = path_or_null(f->config->http_key),
         .token_file = path_or_null(f->config->token_file),
     };
 

@@ -50,12 +50,29 @@ def quote(name):
     return urllib.parse.quote(raw, safe="")
 
 
+class Access:
+    """With what a replica is spoken to: TLS, if there is a context, and a token."""
+
+    def __init__(self, context=None, token=None):
+        self.context = context
+        self.token = token
+
+    def connection(self, port, timeout):
+        if self.context is None:
+            return http.client.HTTPConnection(HOST, port, timeout=timeout)
+        return http.client.HTTPSConnection(HOST, port, timeout=timeout, context=self.context)
+
+    def headers(self, more):
+        return {**({"Authorization": f"Bearer {self.token}"} if self.token else {}), **(more or {})}
+
+
 class Api:
     """A connection to one replica; opened when needed, one user at a time."""
 
-    def __init__(self, port, timeout=TIMEOUT_S):
+    def __init__(self, port, timeout=TIMEOUT_S, access=Access()):
         self.port = port
         self.timeout = timeout
+        self.access = access
         self._connection = None
 
     def close(self):
@@ -77,14 +94,15 @@ class Api:
         if isinstance(body, str):
             body = body.encode()
         if self._connection is None:
-            connection = http.client.HTTPConnection(HOST, self.port, timeout=self.timeout)
+            connection = self.access.connection(self.port, self.timeout)
             try:
                 connection.connect()
             except OSError as error:
                 raise NotSent(str(error)) from error
             self._connection = connection
         try:
-            self._connection.request(method, target, body=body, headers=headers or {})
+            self._connection.request(method, target, body=body,
+                                     headers=self.access.headers(headers))
             response = self._connection.getresponse()
             answer = Answer(response.status, response.headers, response.read())
         except (OSError, http.client.HTTPException) as error:

@@ -78,6 +78,7 @@ class Replica:
         self.process = None
         self.daemon = DAEMON
         self.wrapper = []  # what runs the daemon, such as strace
+        self.access = api.Access()
 
     @property
     def peer_address(self):
@@ -143,7 +144,7 @@ class Replica:
         self.start()
 
     def api(self, timeout=api.TIMEOUT_S):
-        return api.Api(self.http_port, timeout)
+        return api.Api(self.http_port, timeout, self.access)
 
     def ask(self, method, target, body=None, headers=None):
         """One request on a connection of its own."""

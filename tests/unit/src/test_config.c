@@ -257,6 +257,8 @@ static void test_every_option_by_every_way(void **state)
         [CONFIG_OPTION_cluster_name] = "blue/7",
         [CONFIG_OPTION_http_threads] = "16",
         [CONFIG_OPTION_http_connections] = "64",
+        [CONFIG_OPTION_http_cert] = "/etc/callsignd/http.crt",
+        [CONFIG_OPTION_http_key] = "/etc/callsignd/http.key",
         [CONFIG_OPTION_token_file] = "/etc/callsignd/tokens",
         [CONFIG_OPTION_request_timeout_ms] = "100",
         [CONFIG_OPTION_election_timeout_ms] = "60000",
