@@ -272,6 +272,16 @@ uint64_t history_count(const struct history *h)
     return atomic_load_explicit(&h->count, memory_order_relaxed);
 }
 
+bool history_holds(struct history *h, uint64_t after)
+{
+    bool holds;
+
+    lock(h);
+    holds = after >= h->begin;
+    unlock(h);
+    return holds;
+}
+
 static struct history_chunk *next_of(struct history_chunk *c)
 {
     return atomic_load_explicit(&c->next, memory_order_acquire);

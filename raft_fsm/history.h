@@ -85,6 +85,9 @@ uint64_t history_revision(const struct history *h);
 /* Changes kept now. */
 uint64_t history_count(const struct history *h);
 
+/* Whether all changes behind `after` are kept, as of now. */
+bool history_holds(struct history *h, uint64_t after);
+
 struct history_cursor {
     struct history_chunk *chunk; /* held; NULL: closed */
     size_t at;

@@ -199,11 +199,21 @@ struct registry_view *registry_view_new(struct registry *r)
     return v;
 }
 
+void registry_view_hold(struct registry_view *v)
+{
+    registry_heap_share(&v->pin);
+}
+
 void registry_view_free(struct registry_view *v)
 {
     if (v != NULL) {
         registry_heap_unpin(&v->pin);
     }
+}
+
+unsigned registry_views(const struct registry *r)
+{
+    return registry_heap_pinned(&r->heap);
 }
 
 uint64_t registry_view_revision(const struct registry_view *v)

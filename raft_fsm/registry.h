@@ -95,9 +95,15 @@ void registry_walk(const struct registry *r, const struct registry_range *range,
  * clear it away, a few objects each. */
 struct registry_view *registry_view_new(struct registry *r);
 
+/* Any thread that holds it: one more owner, who frees it as well. */
+void registry_view_hold(struct registry_view *v);
+
 /* Any thread, also after registry_free(). NULL-safe. Constant time, but for
  * the last view of a registry that is gone. */
 void registry_view_free(struct registry_view *v);
+
+/* How many views somebody holds. Each makes every change a little dearer. */
+unsigned registry_views(const struct registry *r);
 
 uint64_t registry_view_revision(const struct registry_view *v);
 uint64_t registry_view_log_time_ms(const struct registry_view *v);

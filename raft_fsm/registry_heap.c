@@ -63,7 +63,7 @@ void *registry_heap_alloc(struct registry_heap *h, size_t bytes)
     return slab_alloc(h->slab, bytes);
 }
 
-/* The owner has let go. Acquire: the owner's last look at an object comes
+/* The owners have let go. Acquire: their last look at an object comes
  * before whatever is done with its memory now. */
 static bool abandoned(struct registry_pin *pin)
 {
@@ -126,9 +126,24 @@ void registry_heap_pin(struct registry_heap *h, struct registry_pin *pin, uint64
     renew_shared_end(h);
 }
 
+void registry_heap_share(struct registry_pin *pin)
+{
+    atomic_fetch_add_explicit(&pin->holders, 1, memory_order_relaxed);
+}
+
 void registry_heap_unpin(struct registry_pin *pin)
 {
     let_go(pin);
+}
+
+unsigned registry_heap_pinned(const struct registry_heap *h)
+{
+    unsigned count = 0;
+
+    for (struct list *at = h->pins.next; at != &h->pins; at = at->next) {
+        count += !abandoned(pin_of(at));
+    }
+    return count;
 }
 
 /* Empties the limbo of an abandoned pin as far as `left` goes; the number

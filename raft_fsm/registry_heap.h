@@ -35,7 +35,7 @@ struct slab;
 /* Begins the malloc()ed object of its owner; whoever lets go last frees it. */
 struct registry_pin {
     struct list link;    /* in the heap's pins */
-    atomic_uint holders; /* the heap and the owner */
+    atomic_uint holders; /* the heap and the owners */
     struct slab *slab;   /* held: a view may outlive the registry */
     uint64_t revision;
     struct limbo *limbo; /* what only this pin and older ones can see */
@@ -67,6 +67,12 @@ void registry_heap_retire(struct registry_heap *h, void *object);
 
 /* Keeps what is in use at `revision`, the highest so far. */
 void registry_heap_pin(struct registry_heap *h, struct registry_pin *pin, uint64_t revision);
+
+/* Any thread that holds it: one more owner, who unpins it as well. */
+void registry_heap_share(struct registry_pin *pin);
+
+/* How many pins somebody holds. */
+unsigned registry_heap_pinned(const struct registry_heap *h);
 
 /* Any thread. In constant time; what the pin kept is freed by sweeps. */
 void registry_heap_unpin(struct registry_pin *pin);

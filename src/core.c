@@ -87,7 +87,12 @@ static void look_up(struct core *c, struct service_request *r)
     const struct command *k = &r->command;
     bool found = true;
 
-    if (r->op == SERVICE_LIST) {
+    if (r->op == SERVICE_WATCH) {
+        if (!core_cut_serve(&c->cut, registry(c), c->consensus.fsm.history, now(c), r)) {
+            answer(c, r, ERR_OVERLOADED);
+            return;
+        }
+    } else if (r->op == SERVICE_LIST) {
         r->page = core_list(registry(c), k->env_id, &r->list);
     } else {
         found = registry_find(registry(c), k->env_id, k->name, k->name_len, &r->found);
@@ -287,7 +292,7 @@ void core_submit(struct core *c, struct service_request *r)
         answer(c, r, ERR_SHUTTING_DOWN);
     } else if (c->live_count > CORE_REQUESTS_MAX) {
         answer(c, r, ERR_OVERLOADED);
-    } else if (r->op == SERVICE_READ || r->op == SERVICE_LIST) {
+    } else if (r->op != SERVICE_WRITE) {
         r->waiter.from = 0;
         read(c, r);
     } else {
@@ -452,6 +457,7 @@ void core_turn(struct core *c)
     reroute(c);
     readgate_turn(&c->readgate);
     serve_caught_up(c);
+    core_cut_turn(&c->cut, now(c));
     scan_deadlines(c);
     consensus_flush(&c->consensus);
     if (c->seen_leader != c->id) {
@@ -547,6 +553,7 @@ void core_close(struct core *c, void (*closed)(void *data))
         expire(c, r, ERR_SHUTTING_DOWN);
     }
     list_remove(&c->caught_up.link);
+    core_cut_drop(&c->cut);
     consensus_close(&c->consensus, closed);
 }
 

@@ -30,6 +30,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "consensus.h"
+#include "core_cut.h"
 #include "forward.h"
 #include "probation.h"
 #include "readgate.h"
@@ -89,6 +90,7 @@ struct core {
     uint64_t next_scan_ms;
     uint64_t leader_seen_ms;    /* when a leader was known last */
     uint64_t leader_contact_ms; /* when one was heard last; 0 never */
+    struct core_cut cut;
     bool draining;
     bool short_of_space;   /* must not lead */
     uint64_t hand_over_ms; /* leadership is offered to the others next then */

@@ -18,6 +18,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "history.h"
 #include "replica_internal.h"
 
 enum { BEAT_MS = 100, SPACE_MS = 500 };
@@ -137,6 +138,19 @@ static void measure_turn(struct replica *r)
     r->idle_ns = idle_ns;
 }
 
+/* To those that follow the history. */
+static void tell_changes(struct replica *r)
+{
+    const struct fsm *f = &r->core.consensus.fsm;
+    uint64_t revision = history_revision(f->history);
+
+    if (revision != r->told_revision || f->restores != r->told_restores) {
+        r->told_revision = revision;
+        r->told_restores = f->restores;
+        service_changed(r->service);
+    }
+}
+
 /* After the loop has read and timed, before it sleeps. */
 static void turn(struct replica *r)
 {
@@ -145,6 +159,7 @@ static void turn(struct replica *r)
     }
     core_turn(&r->core);
     log_changes(r);
+    tell_changes(r);
     service_beat(r->service, uv_now(&r->loop));
     service_publish(r->service);
 }
@@ -343,6 +358,7 @@ static int start(struct replica *r)
     start_handles(r);
     r->service = service_new(r->config->id, wake_core, r);
     service_beat(r->service, uv_now(&r->loop));
+    service_set_history(r->service, r->core.consensus.fsm.history);
     e = r->front->start(r->front->front, r->service, why, sizeof why);
     if (e != ERR_OK) {
         return replica_refuse(r, "http_port", e, why);

@@ -44,7 +44,8 @@ struct replica {
     struct core core;
     uint64_t seen_leader;
     bool was_ready;
-    uint64_t turn_ns, idle_ns; /* of the loop, at the end of the last turn */
+    uint64_t told_revision, told_restores; /* by service_changed() */
+    uint64_t turn_ns, idle_ns;             /* of the loop, at the end of the last turn */
     uint64_t stall_max_us;
     uint64_t nonsense_logged_ms;
     struct notify notify; /* the service manager */

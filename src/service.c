@@ -8,6 +8,10 @@
  * Reads and writes submitted while the service drains never reach the inbox:
  * they go to the port's own outbox, refused, and the port is woken as for any
  * other answer. The state of the cluster and the counters stay available.
+ *
+ * Those that follow the history stand in a list under the service's mutex,
+ * which also orders their first look: a change is either there to be read when
+ * service_follow() returns, or told by the service_changed() that comes later.
  */
 #include "service.h"
 
@@ -24,6 +28,7 @@ struct service_port {
     struct list submitted;     /* not flushed yet; the HTTP thread's */
     struct list answering;     /* answered, not published yet; the core's */
     struct list answered_link; /* in the service's answered while there is any; the core's */
+    struct list follow_link;   /* in the service's followers, under its mutex */
     pthread_mutex_t mutex;
     struct list outbox; /* under mutex */
 };
@@ -36,8 +41,10 @@ struct service {
     atomic_bool draining;
     atomic_uint ports_count;
     struct list answered; /* ports that have something to publish; the core's */
+    struct history *history;
     pthread_mutex_t mutex;
-    struct list inbox; /* under mutex */
+    struct list inbox;     /* under mutex */
+    struct list followers; /* under mutex: ports */
 };
 
 static void lock(pthread_mutex_t *m)
@@ -59,6 +66,7 @@ struct service *service_new(uint64_t replica_id, service_wake_cb wake_core, void
     s->data = data;
     list_init(&s->inbox);
     list_init(&s->answered);
+    list_init(&s->followers);
     CHECK(pthread_mutex_init(&s->mutex, NULL) == 0);
     return s;
 }
@@ -86,6 +94,7 @@ struct service_port *service_attach(struct service *s, service_wake_cb wake, voi
     list_init(&p->submitted);
     list_init(&p->answering);
     list_init(&p->answered_link);
+    list_init(&p->follow_link);
     list_init(&p->outbox);
     CHECK(pthread_mutex_init(&p->mutex, NULL) == 0);
     atomic_fetch_add(&s->ports_count, 1);
@@ -94,6 +103,7 @@ struct service_port *service_attach(struct service *s, service_wake_cb wake, voi
 
 void service_detach(struct service_port *p)
 {
+    service_follow(p, false);
     /* The core may still be inside the call that handed the last answers over. */
     lock(&p->mutex);
     CHECK(list_empty(&p->submitted) && list_empty(&p->answering) && list_empty(&p->outbox));
@@ -132,7 +142,7 @@ static void refuse(struct service_port *p, struct service_request *r)
 
 void service_submit(struct service_port *p, struct service_request *r)
 {
-    bool needs_log = r->op == SERVICE_WRITE || r->op == SERVICE_READ || r->op == SERVICE_LIST;
+    bool needs_log = r->op != SERVICE_CLUSTER && r->op != SERVICE_METRICS;
 
     r->port = p;
     if (needs_log && service_draining(p->service)) {
@@ -166,6 +176,18 @@ void service_collect(struct service_port *p, struct list *ret_answered)
     unlock(&p->mutex);
 }
 
+void service_follow(struct service_port *p, bool on)
+{
+    struct service *s = p->service;
+
+    lock(&s->mutex);
+    list_remove(&p->follow_link);
+    if (on) {
+        list_push_back(&s->followers, &p->follow_link);
+    }
+    unlock(&s->mutex);
+}
+
 uint64_t service_replica_id(const struct service *s)
 {
     return s->replica_id;
@@ -179,6 +201,11 @@ uint64_t service_core_beat_ms(const struct service *s)
 bool service_draining(const struct service *s)
 {
     return atomic_load_explicit(&s->draining, memory_order_acquire);
+}
+
+struct history *service_history(const struct service *s)
+{
+    return s->history;
 }
 
 /* --- The core thread's side -------------------------------------------------- */
@@ -219,4 +246,20 @@ void service_beat(struct service *s, uint64_t now_ms)
 void service_set_draining(struct service *s)
 {
     atomic_store_explicit(&s->draining, true, memory_order_release);
+}
+
+void service_set_history(struct service *s, struct history *h)
+{
+    s->history = h;
+}
+
+void service_changed(struct service *s)
+{
+    lock(&s->mutex);
+    for (struct list *link = s->followers.next; link != &s->followers; link = link->next) {
+        struct service_port *p = LIST_ENTRY(link, struct service_port, follow_link);
+
+        p->wake(p->data);
+    }
+    unlock(&s->mutex);
 }

@@ -43,6 +43,7 @@ enum service_op {
     SERVICE_WRITE,   /* apply `command` through the log */
     SERVICE_READ,    /* look (command.env_id, command.name) up */
     SERVICE_LIST,    /* a page of the names of command.env_id, as `list` says */
+    SERVICE_WATCH,   /* where a watch begins: a view of the registry, or nothing but a wait */
     SERVICE_CLUSTER, /* the state of the cluster as this replica sees it */
     SERVICE_METRICS, /* counters of the core */
 };
@@ -134,6 +135,7 @@ struct service_metrics {
 };
 
 struct core;
+struct history;
 struct service_port;
 
 struct service_request {
@@ -141,21 +143,23 @@ struct service_request {
     enum service_op op;
     struct command command;               /* valid; READ uses env_id, name and name_len */
     struct service_list list;             /* LIST, of command.env_id */
-    enum service_consistency consistency; /* READ, LIST */
+    enum service_consistency consistency; /* READ, LIST, WATCH */
     uint64_t at_least;                    /* with SERVICE_AT_LEAST: a revision */
-    uint32_t timeout_ms;                  /* answered at the latest this long after submit */
-    void *owner;                          /* the caller's own pointer */
+    bool resumes;        /* WATCH: goes on behind at_least, if the history is still there */
+    uint32_t timeout_ms; /* answered at the latest this long after submit */
+    void *owner;         /* the caller's own pointer */
 
     /* The answer. */
     enum err err;
-    struct verdict verdict;          /* WRITE, when err came from the state machine; the caller
-                                        ends it with verdict_clear() */
-    struct owner found;              /* READ, ERR_OK */
-    uint64_t revision;               /* what the answer reflects; 0 where it reflects nothing */
-    uint64_t staleness_ms;           /* READ, LIST: since a leader was heard; UINT64_MAX: never */
-    uint64_t leader_id;              /* who leads as far as this replica knows; 0 unknown */
+    struct verdict verdict; /* WRITE, when err came from the state machine; the caller
+                               ends it with verdict_clear() */
+    struct owner found;     /* READ, ERR_OK */
+    uint64_t revision;      /* what the answer reflects; 0 where it reflects nothing */
+    uint64_t staleness_ms;  /* READ, LIST, WATCH: since a leader was heard; UINT64_MAX: never */
+    uint64_t leader_id;     /* who leads as far as this replica knows; 0 unknown */
     struct service_cluster *cluster; /* CLUSTER: heap, the caller frees with free() */
     struct service_page *page;       /* LIST, ERR_OK: heap, the caller frees with free() */
+    struct registry_view *view;      /* WATCH, ERR_OK: the caller's; NULL: it can be resumed */
     struct service_metrics *metrics; /* METRICS: heap, the caller frees with free() */
 
     /* The service's and the core's. */
@@ -163,7 +167,7 @@ struct service_request {
     struct service_port *port;
     struct core *core;
     struct proposal proposal;      /* WRITE */
-    struct readgate_waiter waiter; /* READ, LIST */
+    struct readgate_waiter waiter; /* READ, LIST, WATCH */
     uint64_t deadline_ms;          /* on the core's clock */
 };
 
@@ -190,6 +194,10 @@ void service_flush(struct service_port *p);
 /* Moves all answered requests (linked by `link`) to the end of `ret_answered`. */
 void service_collect(struct service_port *p, struct list *ret_answered);
 
+/* Whether the port's thread is woken whenever the history (service_history)
+ * went on, from now on. What came before this call is there to be read. */
+void service_follow(struct service_port *p, bool on);
+
 /* Readable in any thread. */
 uint64_t service_replica_id(const struct service *s);
 /* CLOCK_MONOTONIC milliseconds of the core loop's last turn: /livez. */
@@ -197,6 +205,9 @@ uint64_t service_core_beat_ms(const struct service *s);
 /* The replica is stopping: new reads and writes are answered
  * ERR_SHUTTING_DOWN; CLUSTER and METRICS still say how it goes. */
 bool service_draining(const struct service *s);
+/* The last changes of the registry, which may be read until the port is
+ * detached; as service_set_history() left it. */
+struct history *service_history(const struct service *s);
 
 /* --- The core thread's side ------------------------------------------- */
 
@@ -207,6 +218,10 @@ void service_answer(struct service_request *r);
 /* Hands over everything answered since, one wake-up per port. */
 void service_publish(struct service *s);
 void service_beat(struct service *s, uint64_t now_ms);
+/* Before the first port follows it; borrowed until the last is detached. */
+void service_set_history(struct service *s, struct history *h);
+/* The history went on: wakes the ports that follow it. */
+void service_changed(struct service *s);
 void service_set_draining(struct service *s);
 
 #endif

@@ -1,5 +1,7 @@
 #include "tests/lib/testcore.h"
+#include "core_cut.h"
 #include "core_list.h"
+#include "history.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -16,6 +18,8 @@
 struct testcore {
     struct service *service;
     struct registry *registry;
+    struct history *history;
+    struct core_cut cut;
     pthread_t thread;
 
     /* All below is guarded by the mutex. */
@@ -93,6 +97,7 @@ static void respond(struct testcore *core, struct service_request *r, enum err f
     case SERVICE_WRITE:
         CHECK(command_check(c) == ERR_OK);
         registry_apply(core->registry, c, 0, &r->verdict);
+        history_commit(core->history, r->verdict.revision);
         r->err = r->verdict.err;
         r->revision = r->verdict.revision;
         break;
@@ -108,6 +113,13 @@ static void respond(struct testcore *core, struct service_request *r, enum err f
             r->err = ERR_NOT_CAUGHT_UP;
         } else {
             r->page = core_list(core->registry, c->env_id, &r->list);
+        }
+        break;
+    case SERVICE_WATCH:
+        if (r->consistency == SERVICE_AT_LEAST && r->at_least > r->revision) {
+            r->err = ERR_NOT_CAUGHT_UP;
+        } else if (!core_cut_serve(&core->cut, core->registry, core->history, now_ms(), r)) {
+            r->err = ERR_OVERLOADED;
         }
         break;
     case SERVICE_CLUSTER:
@@ -134,6 +146,7 @@ static unsigned turn(struct testcore *core, struct list *requests, enum err fail
         respond(core, LIST_ENTRY(link, struct service_request, link), fail, ready);
         count++;
     }
+    service_changed(core->service);
     service_publish(core->service);
     return count;
 }
@@ -189,6 +202,9 @@ struct testcore *testcore_new(void)
 
     core->service = service_new(TESTCORE_REPLICA_ID, wake, core);
     core->registry = registry_new(key);
+    core->history = history_new(TESTCORE_HISTORY_MIN, HISTORY_ITEM_MAX);
+    registry_set_history(core->registry, core->history);
+    service_set_history(core->service, core->history);
     core->ready = true;
     core->beating = true;
     CHECK(pthread_mutex_init(&core->mutex, NULL) == 0);
@@ -206,7 +222,9 @@ void testcore_free(struct testcore *core)
     CHECK(pthread_join(core->thread, NULL) == 0);
     pthread_cond_destroy(&core->changed);
     pthread_mutex_destroy(&core->mutex);
+    core_cut_drop(&core->cut);
     registry_free(core->registry);
+    history_free(core->history);
     service_free(core->service);
     free(core);
 }

@@ -13,7 +13,10 @@
 struct service;
 struct testcore;
 
-enum { TESTCORE_REPLICA_ID = 7 };
+enum {
+    TESTCORE_REPLICA_ID = 7,
+    TESTCORE_HISTORY_MIN = 100, /* changes it keeps, and a few more */
+};
 
 struct testcore *testcore_new(void);
 /* Every port was detached before. */

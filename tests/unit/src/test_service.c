@@ -224,6 +224,23 @@ static void test_draining(void **state)
     assert_int_equal(count_list(&f->answered), 3);
 }
 
+static void test_followers_are_woken(void **state)
+{
+    struct fixture *f = *state;
+
+    service_changed(f->service);
+    assert_int_equal(f->port_wakes, 0);
+    service_follow(f->port, true);
+    service_follow(f->port, true);
+    service_changed(f->service);
+    service_changed(f->service);
+    assert_int_equal(f->port_wakes, 2);
+    service_follow(f->port, false);
+    service_changed(f->service);
+    assert_int_equal(f->port_wakes, 2);
+    service_follow(f->port, true); /* detached as a follower */
+}
+
 static void test_values(void **state)
 {
     struct fixture *f = *state;
@@ -468,6 +485,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_woken_again, make, destroy),
         cmocka_unit_test_setup_teardown(test_answers_find_their_port, make, destroy),
         cmocka_unit_test_setup_teardown(test_draining, make, destroy),
+        cmocka_unit_test_setup_teardown(test_followers_are_woken, make, destroy),
         cmocka_unit_test_setup_teardown(test_values, make, destroy),
         cmocka_unit_test(test_each_answered_once),
         cmocka_unit_test(test_draining_under_load),
