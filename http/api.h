@@ -23,6 +23,10 @@ void api_list_get(struct exchange *x);
 /* The core found the page. */
 void api_list_reply(struct exchange *x);
 
+/* /api/batch: api_batch.c */
+void api_batch_post(struct exchange *x);
+void api_batch_post_answer(struct exchange *x);
+
 /* /api/cluster: api_cluster.c */
 void api_cluster_get(struct exchange *x);
 void api_cluster_get_answer(struct exchange *x);

@@ -2,7 +2,6 @@
  * /api/registry/{name} and /api/registry: one name looked up, registered,
  * removed. Without a name a look-up is a list: api_list.c.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "command.h"
@@ -10,6 +9,7 @@
 #include "http/entry.h"
 #include "http/exchange.h"
 #include "http/json.h"
+#include "http/write.h"
 
 #define JSON_CONTENT_TYPE "application/json"
 
@@ -76,14 +76,12 @@ static void refuse_write(struct exchange *x)
     }
 }
 
-/* If-Match into the command; false when the request was refused. */
+/* Key and If-Match into the command; false when the request was refused. */
 static bool set_conditions(struct exchange *x)
 {
     struct command *c = &x->request.command;
 
-    if (x->head.has_idempotency_key) {
-        exchange_refuse(x, ERR_NOT_IMPLEMENTED,
-                        "Idempotency-Key is not supported yet, and not ignored: nothing was done");
+    if (!write_take_key(x)) {
         return false;
     }
     if (x->head.if_match != NULL) {
@@ -152,23 +150,6 @@ void api_registry_get_answer(struct exchange *x)
 
 /* --- Registering a name --------------------------------------------------- */
 
-static void refuse_json(struct exchange *x, enum err err, const struct json_result *result)
-{
-    char detail[160];
-
-    if (x->body.len == 0) {
-        exchange_refuse(x, err, "the body is empty: this request takes a JSON object");
-        /* Whether its length is in a header that libmicrohttpd did not see as one cannot be
-         * known: what comes next is not obeyed. */
-        x->closes = !x->head.has_length && !x->head.chunked;
-        return;
-    }
-    snprintf(detail, sizeof(detail), "%s%s%s, at byte %zu of the body",
-             result->key != NULL ? result->key : "", result->key != NULL ? ": " : "", result->why,
-             result->at);
-    exchange_refuse(x, err, detail);
-}
-
 /* The body's name into x->name; false when the request was refused. */
 static bool set_name(struct exchange *x, const struct put_body *body)
 {
@@ -196,7 +177,7 @@ static bool read_body(struct exchange *x)
     enum err err = json_read((const char *)x->body.data, x->body.len, &put_schema, &body, &result);
 
     if (err != ERR_OK) {
-        refuse_json(x, err, &result);
+        write_refuse_json(x, err, &result);
         return false;
     }
     if ((result.seen & PUT_NODE_ID) == 0 || (result.seen & PUT_PROCESS_ID) == 0) {

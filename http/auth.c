@@ -109,13 +109,32 @@ bool auth_permits_read(const struct exchange *x, const struct token *t)
     return token_has_env(t, x->request.command.env_id);
 }
 
+static bool permits_one(const struct command *c, const struct token *t)
+{
+    bool of_node = c->op == COMMAND_PUT || (c->flags & COMMAND_IF_OWNER) != 0;
+
+    if (!token_has_env(t, c->env_id)) {
+        return false;
+    }
+    return c->op == COMMAND_GET || !t->node_bound || (of_node && c->node_id == t->node_id);
+}
+
 bool auth_permits_write(const struct exchange *x, const struct token *t)
 {
     const struct command *c = &x->request.command;
-    bool of_node =
-        c->op == COMMAND_PUT || (c->op == COMMAND_REMOVE && (c->flags & COMMAND_IF_OWNER) != 0);
+    struct command op;
+    size_t at = 0;
 
-    return token_has_env(t, c->env_id) && (!t->node_bound || (of_node && c->node_id == t->node_id));
+    if (c->op != COMMAND_BATCH) {
+        return permits_one(c, t);
+    }
+    while (at < c->ops.len) {
+        command_ops_next(&c->ops, &at, &op);
+        if (!permits_one(&op, t)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* --- The audit -------------------------------------------------------------- */

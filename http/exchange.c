@@ -21,8 +21,8 @@ enum {
     ANSWER_KEPT = 16 * 1024,
 
     /* A refused body is read to its end, so that the connection stays usable,
-     * but not beyond this. */
-    BODY_DRAINED_MAX = 256 * 1024,
+     * but no more than this beyond what its route takes. */
+    BODY_DRAINED_MAX = 192 * 1024,
 
     /* The core answers within the request's timeout. When its thread stands
      * still (a disk that hangs), we answer this much later. */
@@ -105,6 +105,8 @@ static struct exchange *take(struct exchange_host *h)
 static void drop_answer(struct exchange *x)
 {
     verdict_clear(&x->request.verdict);
+    free(x->ops);
+    x->ops = NULL;
     free(x->request.page);
     free(x->request.cluster);
     free(x->request.metrics);
@@ -339,6 +341,12 @@ static void find_name(struct exchange *x, const struct route_match *m)
     }
 }
 
+/* Bytes of the body that the route takes. */
+static size_t body_max(const struct exchange *x)
+{
+    return x->route == ROUTE_BATCH ? EXCHANGE_BATCH_MAX : EXCHANGE_BODY_MAX;
+}
+
 /* Finds the route and reads path and query; refuses what does not fit. */
 static void parse_target(struct exchange *x, const char *method)
 {
@@ -389,12 +397,16 @@ static enum MHD_Result begin(struct exchange *x, const char *method, const char 
     } else if (has_nul(x, version)) {
         exchange_refuse(x, ERR_BAD_REQUEST, "the request target is malformed");
         head->broken = true;
-    } else if (head->has_length && head->content_length > EXCHANGE_BODY_MAX) {
-        exchange_refuse(x, ERR_BODY_TOO_LARGE, NULL);
-        head->broken = true;
     } else {
         parse_target(x, method);
     }
+    if (head->has_length && head->content_length > body_max(x)) {
+        if (x->status == 0) {
+            exchange_refuse(x, ERR_BODY_TOO_LARGE, NULL);
+        }
+        head->broken = true;
+    }
+    x->body.max = body_max(x);
     x->state = EXCHANGE_BODY;
     if (head->broken || (x->status != 0 && head->expects_continue)) {
         x->complete_ns = now_ns();
@@ -407,7 +419,7 @@ static enum MHD_Result begin(struct exchange *x, const char *method, const char 
 static enum MHD_Result receive(struct exchange *x, const char *bytes, size_t n)
 {
     x->body_bytes += n;
-    if (x->body_bytes > BODY_DRAINED_MAX) {
+    if (x->body_bytes > body_max(x) + BODY_DRAINED_MAX) {
         return MHD_NO;
     }
     if (x->status == 0 && route_get(x->route)->kind == ROUTE_WRITE) {
@@ -442,7 +454,7 @@ static enum MHD_Result dispatch(struct exchange *x)
 
     x->complete_ns = now_ns();
     conn_enter(&h->conns, x->conn, CONN_BUSY);
-    if (x->status == 0 && x->body_bytes > EXCHANGE_BODY_MAX) {
+    if (x->status == 0 && x->body_bytes > body_max(x)) {
         exchange_refuse(x, ERR_BODY_TOO_LARGE, NULL);
     }
     if (x->status == 0 && x->body.len > 0 && !route->has_body) {

@@ -26,7 +26,7 @@
  *
  * Threads: everything on the HTTP thread that owns the host. Memory: about
  * 10 KiB for an exchange, of which a short request touches 2; the body up to
- * EXCHANGE_BODY_MAX more.
+ * EXCHANGE_BODY_MAX more, of a batch EXCHANGE_BATCH_MAX and its operations.
  */
 #ifndef CALLSIGN_HTTP_EXCHANGE_H
 #define CALLSIGN_HTTP_EXCHANGE_H
@@ -54,7 +54,8 @@ struct tokens;
 enum {
     EXCHANGE_LINE_MAX = 8 * 1024,     /* bytes of a request line */
     EXCHANGE_HEADERS_MAX = 32 * 1024, /* bytes of the headers without it */
-    EXCHANGE_BODY_MAX = 64 * 1024,    /* bytes of a body */
+    EXCHANGE_BODY_MAX = 64 * 1024,    /* bytes of a body, but of a batch */
+    EXCHANGE_BATCH_MAX = 1024 * 1024, /* bytes of the body of a batch */
     /* Bytes of an answer; the longest is a page of names, each byte of them escaped. */
     EXCHANGE_ANSWER_MAX = 2 * 1024 * 1024,
 };
@@ -125,6 +126,7 @@ struct exchange {
     const char *uri_end; /* where libmicrohttpd's copy of the target ended */
     size_t uri_len;
     struct service_request request;
+    uint8_t *ops; /* owned: what the command of a batch points to, or NULL */
 
     /* The answer; status 0: none yet. */
     int status;
@@ -155,6 +157,10 @@ void exchange_refuse(struct exchange *x, enum err err, const char *detail);
 
 /* The same with the entry that stands in the way. */
 void exchange_refuse_entry(struct exchange *x, enum err err, const struct entry *current);
+
+/* ERR_BATCH_REFUSED: operation `index`, for `reason`; current may be NULL. */
+void exchange_refuse_batch(struct exchange *x, unsigned index, enum err reason,
+                           const struct entry *current);
 
 /* x->request is filled in but for its timeout and owner: ask the core once the
  * handler returns. */

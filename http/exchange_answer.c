@@ -39,6 +39,15 @@ void exchange_refuse_entry(struct exchange *x, enum err err, const struct entry 
     refuse(x, &p);
 }
 
+void exchange_refuse_batch(struct exchange *x, unsigned index, enum err reason,
+                           const struct entry *current)
+{
+    struct problem p = {
+        .err = ERR_BATCH_REFUSED, .current = current, .index = index, .reason = reason};
+
+    refuse(x, &p);
+}
+
 static void add(struct MHD_Response *r, const char *name, const char *value)
 {
     CHECK(MHD_add_response_header(r, name, value) == MHD_YES);

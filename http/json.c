@@ -11,8 +11,8 @@ enum token_type { TOKEN_OBJECT, TOKEN_ARRAY, TOKEN_STRING, TOKEN_NUMBER, TOKEN_W
 /* A value the scanner went over. */
 struct token {
     enum token_type type;
-    const char *start; /* of a string: behind its quote */
-    size_t len;        /* of a string: without quotes */
+    const char *start; /* of a string or an array: behind its quote or bracket */
+    size_t len;        /* of a string or an array: without them; of an object 0 */
     bool escaped;
 };
 
@@ -207,6 +207,7 @@ static bool scan_array(struct scan *s, struct token *ret_token)
     struct token item;
 
     ret_token->type = TOKEN_ARRAY;
+    ret_token->start = s->at;
     if (!enter(s)) {
         return false;
     }
@@ -222,6 +223,7 @@ static bool scan_array(struct scan *s, struct token *ret_token)
             return fail(s, "expected , or ] in an array");
         }
     }
+    ret_token->len = (size_t)(s->at - 1 - ret_token->start);
     s->depth--;
     return true;
 }
@@ -359,6 +361,45 @@ static bool read_id(const struct token *token, uint64_t *ret_id)
            decimal_parse(digits, len, ret_id);
 }
 
+static bool read_bool(const struct token *token, bool *ret_bool)
+{
+    *ret_bool = token->type == TOKEN_WORD && *token->start == 't';
+    return token->type == TOKEN_WORD && *token->start != 'n';
+}
+
+/* The value of a member of that kind to `to`. */
+static bool keep_value(struct scan *s, struct sink *sink, enum json_kind kind,
+                       const struct token *token, char *to)
+{
+    struct json_text text = {token->start, token->len, token->escaped};
+    struct json_items items = {token->start, token->len};
+    uint64_t id;
+    bool truth;
+
+    switch (kind) {
+    case JSON_ID:
+        if (!read_id(token, &id)) {
+            sink->err = ERR_BAD_ID;
+            return fail(s, "not an integer from 0 to 18446744073709551615");
+        }
+        memcpy(to, &id, sizeof(id));
+        return true;
+    case JSON_BOOL:
+        if (!read_bool(token, &truth)) {
+            return fail(s, "neither true nor false");
+        }
+        memcpy(to, &truth, sizeof(truth));
+        return true;
+    case JSON_LIST:
+        memcpy(to, &items, sizeof(items));
+        return token->type == TOKEN_ARRAY || fail(s, "not an array");
+    case JSON_TEXT:
+        break;
+    }
+    memcpy(to, &text, sizeof(text));
+    return token->type == TOKEN_STRING || fail(s, "not a string");
+}
+
 /* Puts a member's value where the schema wants it. */
 static bool keep(struct scan *s, struct sink *sink, const struct json_text *key,
                  const struct token *token)
@@ -371,21 +412,8 @@ static bool keep(struct scan *s, struct sink *sink, const struct json_text *key,
             continue;
         }
         sink->result->key = m->key;
-        if (m->kind == JSON_ID) {
-            uint64_t id;
-
-            if (!read_id(token, &id)) {
-                sink->err = ERR_BAD_ID;
-                return fail(s, "not an integer from 0 to 18446744073709551615");
-            }
-            memcpy(sink->values + m->offset, &id, sizeof(id));
-        } else {
-            struct json_text text = {token->start, token->len, token->escaped};
-
-            if (token->type != TOKEN_STRING) {
-                return fail(s, "not a string");
-            }
-            memcpy(sink->values + m->offset, &text, sizeof(text));
+        if (!keep_value(s, sink, m->kind, token, sink->values + m->offset)) {
+            return false;
         }
         sink->result->key = NULL;
         sink->result->seen |= (uint32_t)1 << i;
@@ -536,35 +564,21 @@ enum err json_read(const char *text, size_t len, const struct json_schema *schem
     return sink.err;
 }
 
-void json_put_text(struct buf *out, const char *text, size_t len)
+bool json_items_next(struct json_items *items, struct json_items *ret_item)
 {
-    static const char hex[] = "0123456789abcdef";
-    size_t done = 0;
+    struct scan s = {.at = items->raw, .end = items->raw + items->raw_len};
+    struct token token;
+    const char *start;
 
-    buf_put_char(out, '"');
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)text[i];
-
-        if (c >= 0x20 && c != '"' && c != '\\') {
-            continue;
-        }
-        buf_put(out, text + done, i - done);
-        done = i + 1;
-        if (c >= 0x20) {
-            char escape[2] = {'\\', (char)c};
-
-            buf_put(out, escape, sizeof(escape));
-        } else {
-            char escape[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
-
-            buf_put(out, escape, sizeof(escape));
-        }
+    skip_space(&s);
+    next_is(&s, ',');
+    skip_space(&s);
+    start = s.at;
+    /* The array was read before: what is left is items and their commas. */
+    if (s.at == s.end || !scan_value(&s, &token)) {
+        return false;
     }
-    buf_put(out, text + done, len - done);
-    buf_put_char(out, '"');
-}
-
-void json_put_string(struct buf *out, const char *text)
-{
-    json_put_text(out, text, strlen(text));
+    *ret_item = (struct json_items){start, (size_t)(s.at - start)};
+    *items = (struct json_items){s.at, (size_t)(s.end - s.at)};
+    return true;
 }

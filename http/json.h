@@ -39,9 +39,17 @@ struct json_text {
     bool escaped; /* it holds a backslash: json_text_copy() resolves it */
 };
 
+/* The text between the brackets of an array that was found to be JSON. */
+struct json_items {
+    const char *raw;
+    size_t raw_len;
+};
+
 enum json_kind {
     JSON_TEXT, /* struct json_text */
     JSON_ID,   /* uint64_t, from an integer or a string of its decimal digits */
+    JSON_BOOL, /* bool */
+    JSON_LIST, /* struct json_items, to be gone through by json_items_next() */
 };
 
 /* A member the caller wants. */
@@ -74,6 +82,10 @@ enum err json_read(const char *text, size_t len, const struct json_schema *schem
 
 /* Whether `text` is one JSON value of any type: ERR_OK or ERR_BAD_JSON. */
 enum err json_check(const char *text, size_t len, struct json_result *ret_result);
+
+/* Takes the first item off the list: *ret_item is its text, for json_read().
+ * False when there is none left. */
+bool json_items_next(struct json_items *items, struct json_items *ret_item);
 
 /* Writes the string without escapes, in UTF-8, without NUL; false (and
  * nothing useful in `to`) when it is longer than to_bytes. `to` may be the

@@ -24,6 +24,13 @@ void problem_put(struct buf *out, const struct problem *p)
     buf_put_string(out, err_code(p->err));
     buf_put_string(out, "\",\"message\":");
     json_put_string(out, detail);
+    if (p->err == ERR_BATCH_REFUSED) {
+        buf_put_string(out, ",\"index\":");
+        buf_put_decimal(out, p->index);
+        buf_put_string(out, ",\"reason\":\"");
+        buf_put_string(out, err_code(p->reason));
+        buf_put_char(out, '"');
+    }
     if (p->current != NULL) {
         buf_put_string(out, ",\"current\":");
         entry_put(out, p->current);

@@ -19,6 +19,8 @@ struct problem {
     const char *detail;          /* NULL: err_text(err); UTF-8 */
     const struct entry *current; /* the entry that stands in the way, or NULL */
     uint64_t leader_id;          /* 0: not known */
+    unsigned index;              /* BATCH_REFUSED: which operation ... */
+    enum err reason;             /* ... and what refused it */
 };
 
 /* Appends the JSON object. */

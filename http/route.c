@@ -34,6 +34,8 @@ static const struct route routes[ROUTE_N] = {
     [ROUTE_REGISTRY_DELETE] = {REGISTRY_PATTERN, "DELETE", ROUTE_WRITE, DELETE_PARAMS | QUERY_NAME,
                                false, api_registry_delete, api_registry_delete_answer, ROLE_WRITE,
                                auth_permits_write},
+    [ROUTE_BATCH] = {"/api/batch", "POST", ROUTE_WRITE, QUERY_ENV_ID, true, api_batch_post,
+                     api_batch_post_answer, ROLE_WRITE, auth_permits_write},
     [ROUTE_CLUSTER] = {"/api/cluster", "GET", ROUTE_ADMIN, 0, false, api_cluster_get,
                        api_cluster_get_answer, ROLE_READ, auth_permits_all},
     [ROUTE_LIVEZ] = {"/livez", "GET", ROUTE_ADMIN, 0, false, api_health_livez, NULL, ROLE_OPEN,
@@ -61,6 +63,7 @@ struct path {
 static const struct path paths[] = {
     {"/api/registry/", ROUTE_NAME_GET, 3, true, "GET, HEAD, PUT, DELETE, OPTIONS"},
     {"/api/registry", ROUTE_REGISTRY_GET, 3, false, "GET, HEAD, POST, DELETE, OPTIONS"},
+    {"/api/batch", ROUTE_BATCH, 1, false, "POST, OPTIONS"},
     {"/api/cluster", ROUTE_CLUSTER, 1, false, "GET, HEAD, OPTIONS"},
     {"/livez", ROUTE_LIVEZ, 1, false, "GET, HEAD, OPTIONS"},
     {"/readyz", ROUTE_READYZ, 1, false, "GET, HEAD, OPTIONS"},

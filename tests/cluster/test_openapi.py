@@ -69,6 +69,10 @@ def values(schema):
     if schema["type"] == "integer":
         low, high = schema["minimum"], schema["maximum"]
         return st.one_of(st.integers(1, 4), st.sampled_from([low, high]), st.integers(low, high))
+    if schema["type"] == "boolean":
+        return st.booleans()
+    if schema["type"] == "array":
+        return st.lists(values(schema["items"]), min_size=schema["minItems"], max_size=8)
     if schema["type"] == "object":
         needed = {n: values(schema["properties"][n]) for n in schema["required"]}
         more = {n: values(s) for n, s in schema["properties"].items() if n not in needed}
@@ -124,6 +128,11 @@ def contradicts_itself(request):
     path, _, query = target.partition("?")
     query = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
     body = body if isinstance(body, dict) else {}
+    for op in [op for op in body.get("ops", ()) if isinstance(op, dict)]:
+        if (("env_id" in query and "env_id" in op)
+                or ("node_id" in op) != ("process_id" in op)
+                or (op.get("if_absent") and "if_revision" in op)):
+            return True
     named = urllib.parse.unquote(path.removeprefix("/api/registry/"))
     return ({"If-Match", "If-None-Match"} <= headers.keys()
             or (method == "DELETE" and ("node_id" in query) != ("process_id" in query))
@@ -132,7 +141,7 @@ def contradicts_itself(request):
             or "cursor" in query  # only an answer has one
             or {"at_least", "consistency"} <= query.keys()
             or ("env_id" in query and "env_id" in body)
-            or (path != "/api/registry" and body.get("name", named) != named))
+            or (path.startswith("/api/registry/") and body.get("name", named) != named))
 
 
 def validate(instance, schema):

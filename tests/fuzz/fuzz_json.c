@@ -19,6 +19,8 @@ struct values {
     uint64_t node_id;
     uint64_t process_id;
     uint64_t env_id;
+    struct json_items ops;
+    bool if_absent;
 };
 
 static const struct json_member members[] = {
@@ -26,6 +28,8 @@ static const struct json_member members[] = {
     {"node_id", JSON_ID, offsetof(struct values, node_id)},
     {"process_id", JSON_ID, offsetof(struct values, process_id)},
     {"env_id", JSON_ID, offsetof(struct values, env_id)},
+    {"ops", JSON_LIST, offsetof(struct values, ops)},
+    {"if_absent", JSON_BOOL, offsetof(struct values, if_absent)},
 };
 static const struct json_schema schema = {members, sizeof(members) / sizeof(members[0])};
 
@@ -51,6 +55,22 @@ static void round_trip(const char *text, size_t len)
     buf_fini(&out);
 }
 
+/* Each item of a list that was read is JSON of its own, and lies in the list. */
+static void go_through(struct json_items items)
+{
+    const char *end = items.raw + items.raw_len;
+    struct json_result result;
+    struct json_items item;
+
+    while (json_items_next(&items, &item)) {
+        CHECK(item.raw_len > 0 && item.raw + item.raw_len <= end);
+        CHECK(json_check(item.raw, item.raw_len, &result) == ERR_OK);
+    }
+    for (size_t i = 0; i < items.raw_len; i++) {
+        CHECK(memchr(" \t\r\n", items.raw[i], 4) != NULL);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *text = (const char *)data;
@@ -66,6 +86,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if ((result.seen & 1) != 0 && json_text_copy(&v.name, name, sizeof(name), &len)) {
             CHECK(len <= v.name.raw_len && utf8_valid(name, len));
             round_trip(name, len);
+        }
+        if ((result.seen & 1 << 4) != 0) {
+            go_through(v.ops);
         }
     }
     return 0;

@@ -199,7 +199,7 @@ void rawhttp_call(uint16_t port, const struct rawhttp_call *call, struct rawhttp
 {
     struct buf text;
 
-    buf_init(&text, RAWHTTP_BYTES_MAX);
+    buf_init(&text, RAWHTTP_CALL_MAX);
     buf_put_string(&text, call->method);
     buf_put_char(&text, ' ');
     buf_put_string(&text, call->target);

@@ -9,7 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RAWHTTP_BYTES_MAX = 256 * 1024 };
+enum {
+    RAWHTTP_BYTES_MAX = 256 * 1024,     /* of an answer */
+    RAWHTTP_CALL_MAX = 2 * 1024 * 1024, /* of a request made by rawhttp_call() */
+};
 
 struct rawhttp {
     int fd;

@@ -17,6 +17,9 @@
 
 #define NAME "/api/registry/n"
 #define OF_3 "{\"node_id\":3,\"process_id\":1}"
+#define BATCH_OF_3                                                                                 \
+    "{\"ops\":[{\"op\":\"put\",\"name\":\"n\",\"node_id\":3,\"process_id\":1},"                    \
+    "{\"op\":\"get\",\"name\":\"n\"}]}"
 #define OF_4 "{\"node_id\":4,\"process_id\":1}"
 
 enum who { NOBODY, UNKNOWN, METRICS, READER, WRITER, ADMIN, ENV_READER, ENV_WRITER, NODE, WHO_N };
@@ -116,6 +119,7 @@ static void each_route_needs_its_role(void **state)
          "/api/registry",
          "{\"name\":\"n\",\"node_id\":3,\"process_id\":1}",
          {401, 401, 403, 403, 200}},
+        {"POST", "/api/batch", BATCH_OF_3, {401, 401, 403, 403, 200}},
         {"DELETE", NAME, NULL, {401, 401, 403, 403, 200}},
         /* No more than the contract is told to those who have no token. */
         {"GET", "/nowhere", NULL, {404, 404, 404, 404, 404}},
@@ -166,6 +170,12 @@ static void bound_to_environments(void **state)
                          "{\"name\":\"n\",\"node_id\":3,\"process_id\":1,\"env_id\":2}"),
                      403);
     assert_int_equal(ask(state, ADMIN, "GET", NAME "?env_id=2", NULL), 404); /* nothing was done */
+    assert_int_equal(ask(state, ENV_WRITER, "POST", "/api/batch?env_id=7", BATCH_OF_3), 200);
+    assert_int_equal(ask(state, ENV_WRITER, "POST", "/api/batch?env_id=2", BATCH_OF_3), 403);
+    assert_int_equal(ask(state, ENV_WRITER, "POST", "/api/batch",
+                         "{\"ops\":[{\"op\":\"get\",\"name\":\"n\"},"
+                         "{\"op\":\"get\",\"name\":\"n\",\"env_id\":2}]}"),
+                     403);
     assert_int_equal(ask(state, ENV_READER, "GET", NAME, NULL), 200);
     assert_int_equal(ask(state, ENV_READER, "GET", NAME "?env_id=2", NULL), 403);
     assert_int_equal(ask(state, ENV_READER, "GET", "/api/registry?env_id=2", NULL), 403);
@@ -182,6 +192,10 @@ static void bound_to_a_node(void **state)
     assert_int_equal(ask(state, NODE, "PUT", NAME, OF_4), 403);
     assert_int_equal(ask(state, NODE, "PUT", NAME, OF_3), 201);
     assert_int_equal(ask(state, NODE, "PUT", NAME "?env_id=9", OF_3), 201);
+    assert_int_equal(ask(state, NODE, "POST", "/api/batch", BATCH_OF_3), 200);
+    assert_int_equal(
+        ask(state, NODE, "POST", "/api/batch", "{\"ops\":[{\"op\":\"remove\",\"name\":\"n\"}]}"),
+        403);
     assert_int_equal(ask(state, WRITER, "PUT", NAME, OF_4), 200);
     assert_int_equal(ask(state, NODE, "GET", NAME, NULL), 200);
     /* What is another node's is not removed, with a guard or without. */

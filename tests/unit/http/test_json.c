@@ -303,6 +303,46 @@ static void text_is_escaped(void **state)
     buf_fini(&out);
 }
 
+struct list_values {
+    struct json_items list;
+    bool flag;
+};
+
+static const struct json_member list_members[] = {
+    {"list", JSON_LIST, offsetof(struct list_values, list)},
+    {"flag", JSON_BOOL, offsetof(struct list_values, flag)},
+};
+static const struct json_schema list_schema = {list_members, 2};
+
+static void lists_are_gone_through(void **state)
+{
+    static const char text[] = "{\"list\":[ 1 ,\"a,]\\\"\", [2,[3]],{\"b\":[4,5]} ,null\n],"
+                               "\"flag\":true}";
+    static const char *const expected[] = {"1", "\"a,]\\\"\"", "[2,[3]]", "{\"b\":[4,5]}", "null"};
+    static const char *const bad[] = {"{\"list\":1}", "{\"list\":{}}",       "{\"list\":\"[]\"}",
+                                      "{\"list\":[}", "{\"list\":[1,]}",     "{\"flag\":null}",
+                                      "{\"flag\":1}", "{\"flag\":\"true\"}", "{\"flag\":[true]}"};
+    struct list_values v = {.flag = false};
+    struct json_result result;
+    struct json_items item;
+
+    (void)state;
+    assert_int_equal(json_read(text, strlen(text), &list_schema, &v, &result), ERR_OK);
+    assert_true(v.flag);
+    for (unsigned i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+        assert_true(json_items_next(&v.list, &item));
+        assert_int_equal(item.raw_len, strlen(expected[i]));
+        assert_memory_equal(item.raw, expected[i], item.raw_len);
+    }
+    assert_false(json_items_next(&v.list, &item));
+    assert_int_equal(json_read("{\"list\":[ ]}", 12, &list_schema, &v, &result), ERR_OK);
+    assert_false(json_items_next(&v.list, &item));
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(json_read(bad[i], strlen(bad[i]), &list_schema, &v, &result),
+                         ERR_BAD_JSON);
+    }
+}
+
 /* --- Against jansson --------------------------------------------------------- */
 
 static uint64_t random_state;
@@ -471,6 +511,7 @@ int main(void)
         cmocka_unit_test(a_bomb_of_brackets_is_refused),
         cmocka_unit_test(members_are_read),
         cmocka_unit_test(ids_may_be_strings),
+        cmocka_unit_test(lists_are_gone_through),
         cmocka_unit_test(text_is_escaped),
         cmocka_unit_test(same_as_jansson),
         cmocka_unit_test(strings_survive_jansson),

@@ -28,7 +28,16 @@ static void a_problem_has_all_members(void **state)
     struct problem taken = {.err = ERR_NAME_TAKEN, .current = &current};
     struct problem leader = {.err = ERR_NO_LEADER, .detail = "why\n", .leader_id = 2};
 
+    struct problem refused = {.err = ERR_BATCH_REFUSED, .index = 127, .reason = ERR_NOT_OWNER};
+
     (void)state;
+    expect(&refused, "{\"type\":\"urn:callsign:problem:batch_refused\","
+                     "\"title\":\"an operation of the batch was refused; nothing was applied\","
+                     "\"status\":409,"
+                     "\"detail\":\"an operation of the batch was refused; nothing was applied\","
+                     "\"code\":\"batch_refused\","
+                     "\"message\":\"an operation of the batch was refused; nothing was applied\","
+                     "\"index\":127,\"reason\":\"not_owner\"}\n");
     expect(&taken, "{\"type\":\"urn:callsign:problem:name_taken\","
                    "\"title\":\"the name is registered already\",\"status\":412,"
                    "\"detail\":\"the name is registered already\",\"code\":\"name_taken\","
