@@ -1,0 +1,140 @@
+#include "client/guest.h"
+
+#include <string.h>
+
+#include "client/text.h"
+
+const char *callsign_trap_text(enum callsign_trap trap)
+{
+    switch (trap) {
+    case CALLSIGN_TRAP_NONE:
+        return "no trap";
+    case CALLSIGN_TRAP_MEMORY:
+        return "memory outside of the guest";
+    case CALLSIGN_TRAP_UTF8:
+        return "the name is not UTF-8";
+    case CALLSIGN_TRAP_NAME:
+        return "a name is 1 to 1024 bytes without NUL";
+    case CALLSIGN_TRAP_REFUSED:
+        return "the registry refused";
+    case CALLSIGN_TRAP_UNAVAILABLE:
+        return "the registry cannot be reached; nothing happened";
+    case CALLSIGN_TRAP_UNKNOWN:
+        break;
+    }
+    return "the outcome of the write is not known";
+}
+
+/* Whether the guest's memory has n bytes at ptr. */
+static bool is_inside(uint64_t memory_bytes, uint32_t ptr, uint64_t n)
+{
+    return ptr + n <= memory_bytes;
+}
+
+/* Copies the name: the guest's bytes have no NUL at their end. */
+static enum callsign_trap read_name(const uint8_t *memory, uint64_t memory_bytes, uint32_t name_ptr,
+                                    uint32_t name_len, char *ret_name)
+{
+    if (!is_inside(memory_bytes, name_ptr, name_len)) {
+        return CALLSIGN_TRAP_MEMORY;
+    }
+    if (name_len == 0 || name_len > CALLSIGN_NAME_MAX) {
+        return CALLSIGN_TRAP_NAME;
+    }
+    memcpy(ret_name, memory + name_ptr, name_len);
+    ret_name[name_len] = '\0';
+    if (!text_is_utf8(ret_name, name_len)) {
+        return CALLSIGN_TRAP_UTF8;
+    }
+    return strlen(ret_name) == name_len ? CALLSIGN_TRAP_NONE : CALLSIGN_TRAP_NAME;
+}
+
+/* NOT_FOUND is the caller's to look at. An answer that is not callsign's says
+ * nothing about the name. */
+static enum callsign_trap trap_of(enum callsign_result result)
+{
+    switch (result) {
+    case CALLSIGN_DONE:
+    case CALLSIGN_NOT_FOUND:
+        return CALLSIGN_TRAP_NONE;
+    case CALLSIGN_INVALID:
+    case CALLSIGN_REFUSED:
+        return CALLSIGN_TRAP_REFUSED;
+    case CALLSIGN_UNAVAILABLE:
+    case CALLSIGN_FAILED:
+        return CALLSIGN_TRAP_UNAVAILABLE;
+    case CALLSIGN_UNKNOWN:
+        break;
+    }
+    return CALLSIGN_TRAP_UNKNOWN;
+}
+
+enum callsign_trap callsign_guest_put(struct callsign_guest *g, const uint8_t *memory,
+                                      uint64_t memory_bytes, uint32_t name_ptr, uint32_t name_len,
+                                      uint64_t node_id, uint64_t process_id)
+{
+    char name[CALLSIGN_NAME_MAX + 1];
+    struct callsign_put put = {.env_id = g->env_id,
+                               .name = name,
+                               .node_id = node_id,
+                               .process_id = process_id,
+                               .timeout_ms = g->timeout_ms};
+    enum callsign_trap trap = read_name(memory, memory_bytes, name_ptr, name_len, name);
+
+    if (trap != CALLSIGN_TRAP_NONE) {
+        return trap;
+    }
+    return trap_of(callsign_put(g->registry, &put, &g->answer));
+}
+
+/* Byte by byte: little-endian on any host, aligned or not. */
+static void store_u64(uint8_t *at, uint64_t value)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        at[i] = (uint8_t)(value >> (8 * i));
+    }
+}
+
+enum callsign_trap callsign_guest_get(struct callsign_guest *g, uint8_t *memory,
+                                      uint64_t memory_bytes, uint32_t name_ptr, uint32_t name_len,
+                                      uint32_t node_id_ptr, uint32_t process_id_ptr,
+                                      uint32_t *ret_result)
+{
+    char name[CALLSIGN_NAME_MAX + 1];
+    struct callsign_get get = {.env_id = g->env_id, .name = name, .timeout_ms = g->timeout_ms};
+    enum callsign_trap trap = read_name(memory, memory_bytes, name_ptr, name_len, name);
+
+    if (trap != CALLSIGN_TRAP_NONE) {
+        return trap;
+    }
+    if (!is_inside(memory_bytes, node_id_ptr, 8) || !is_inside(memory_bytes, process_id_ptr, 8)) {
+        return CALLSIGN_TRAP_MEMORY;
+    }
+    switch (callsign_get(g->registry, &get, &g->answer)) {
+    case CALLSIGN_DONE:
+        store_u64(memory + node_id_ptr, g->answer.entry.node_id);
+        store_u64(memory + process_id_ptr, g->answer.entry.process_id);
+        *ret_result = 0;
+        return CALLSIGN_TRAP_NONE;
+    case CALLSIGN_NOT_FOUND:
+        *ret_result = 1;
+        return CALLSIGN_TRAP_NONE;
+    default:
+        return trap_of(g->answer.result);
+    }
+}
+
+enum callsign_trap callsign_guest_remove(struct callsign_guest *g, const uint8_t *memory,
+                                         uint64_t memory_bytes, uint32_t name_ptr,
+                                         uint32_t name_len)
+{
+    char name[CALLSIGN_NAME_MAX + 1];
+    struct callsign_remove remove = {
+        .env_id = g->env_id, .name = name, .timeout_ms = g->timeout_ms};
+    enum callsign_trap trap = read_name(memory, memory_bytes, name_ptr, name_len, name);
+
+    if (trap != CALLSIGN_TRAP_NONE) {
+        return trap;
+    }
+    return trap_of(callsign_remove(g->registry, &remove, &g->answer));
+}
