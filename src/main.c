@@ -140,6 +140,8 @@ int main(int argc, char **argv, char **envp)
         break;
     }
     signal(SIGPIPE, SIG_IGN);
+    /* A limit on the size of files is an error of the write, told like others. */
+    signal(SIGXFSZ, SIG_IGN);
     /* For the log's writes that cannot be done without blocking, and for
      * snapshots; libuv's default of 4 lets one of them wait for the other. */
     setenv("UV_THREADPOOL_SIZE", "8", 0);

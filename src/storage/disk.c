@@ -47,6 +47,13 @@ int disk_read(int fd, void *bytes, size_t n, uint64_t offset, size_t *ret_got)
     return 0;
 }
 
+/* Direct writes go by whole sectors: after one that ended within a sector its
+ * bytes are written again. */
+static size_t whole_sectors(size_t put)
+{
+    return put < DISK_SECTOR_BYTES ? put : put - put % DISK_SECTOR_BYTES;
+}
+
 int disk_write(int fd, const void *bytes, size_t n, uint64_t offset)
 {
     size_t put = 0;
@@ -55,8 +62,11 @@ int disk_write(int fd, const void *bytes, size_t n, uint64_t offset)
     while (put < n) {
         ssize_t rv = pwrite(fd, (const char *)bytes + put, n - put, (off_t)(offset + put));
 
+        if (rv == (ssize_t)(n - put)) {
+            return 0;
+        }
         if (rv > 0) {
-            put += (size_t)rv;
+            put += whole_sectors((size_t)rv);
         } else if (rv == 0) {
             return EIO;
         } else if (!again(errno, &tries)) {

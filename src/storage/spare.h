@@ -7,12 +7,15 @@
  * everything synced and renamed into place, before the writer takes it: after
  * that a batch is one plain overwrite, which cannot run out of space.
  *
+ * It is filled in small pieces with pauses between them, so that the log's own
+ * writes need not wait behind it, and at full speed once the writer waits for it.
+ *
  * When the disk is full the preparation is tried again until there is space;
  * spare_starved() tells meanwhile. Any other failure is final.
  *
  * Threads: one of its own between spare_start and spare_stop. The writer's
  * thread takes; spare_starved from any.
- * Memory: 1 MiB of zeros while preparing. Disk: one segment ahead.
+ * Memory: 128 KiB of zeros while preparing. Disk: one segment ahead.
  */
 #ifndef CALLSIGN_STORAGE_SPARE_H
 #define CALLSIGN_STORAGE_SPARE_H
@@ -40,6 +43,7 @@ struct spare {
     bool stopping;
     bool canceled; /* spare_take gives up instead of waiting for space */
     bool starved;
+    bool awaited; /* spare_take waits: no time for pauses */
     enum spare_state state;
     int error;       /* when failed */
     uint64_t number; /* of the segment wanted or ready */

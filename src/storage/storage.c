@@ -45,6 +45,9 @@ void storage_maybe_closed(struct storage *s)
         return;
     }
     CHECK(list_empty(&s->held));
+    if (s->polling) {
+        uv_close((uv_handle_t *)&s->poll, on_closed);
+    }
     if (s->has_writer) {
         writer_stop(&s->writer);
     }
@@ -61,15 +64,11 @@ static void finish_append(struct writer_job *job)
     req->cb(req, status);
 }
 
-static void on_done(uv_async_t *async)
+static void collect(struct storage *s)
 {
-    struct storage *s = async->data;
     struct list done;
     struct list *link;
 
-    if (!s->has_writer) {
-        return;
-    }
     list_init(&done);
     writer_collect(&s->writer, &done);
     while ((link = list_pop_front(&done)) != NULL) {
@@ -88,7 +87,24 @@ static void on_done(uv_async_t *async)
             storage_put_step(s, job);
         }
     }
+    writer_resume(&s->writer);
     storage_maybe_closed(s);
+}
+
+static void on_done(uv_async_t *async)
+{
+    struct storage *s = async->data;
+
+    if (s->has_writer) {
+        collect(s);
+    }
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    collect(poll->data);
 }
 
 /* In the writer's thread. */
@@ -156,6 +172,12 @@ static void close_io(struct raft_io *io, raft_io_close_cb cb)
 static int settle(struct storage *s)
 {
     const struct pair_file ballot = recovery_ballot_file(s->dir, &s->owner);
+    const struct writer_config config = {
+        .segment_bytes = s->segment_bytes,
+        .aio = !s->thread_only,
+        .wake = wake,
+        .data = s,
+    };
     struct recovery *r = &s->recovery;
     int rv = recovery_settle(r);
 
@@ -166,7 +188,7 @@ static int settle(struct storage *s)
     if (rv != 0) {
         return fail(&s->io, RAFT_IOERR, "open %s: %s", RECOVERY_BALLOT_NAME, strerror(rv));
     }
-    rv = writer_init(&s->writer, r, s->segment_bytes, wake, s);
+    rv = writer_init(&s->writer, r, &config);
     if (rv != 0) {
         pair_close(&s->ballot);
         return fail(&s->io, RAFT_IOERR, "open the log: %s", strerror(rv));
@@ -235,6 +257,13 @@ static int load(struct raft_io *io, raft_term *term, raft_id *voted_for,
     recovery_fini(r);
     s->state = STORAGE_RUNNING;
     writer_start(&s->writer);
+    if (writer_fd(&s->writer) >= 0) {
+        CHECK(uv_poll_init(s->loop, &s->poll, writer_fd(&s->writer)) == 0);
+        s->poll.data = s;
+        s->handles++;
+        s->polling = true;
+        CHECK(uv_poll_start(&s->poll, UV_READABLE, on_readable) == 0);
+    }
     return 0;
 }
 
@@ -516,6 +545,7 @@ enum err storage_open(uv_loop_t *loop, const struct storage_config *config, char
     memcpy(s->owner.cluster_id, config->cluster_id, sizeof s->owner.cluster_id);
     s->owner.replica_id = config->replica_id;
     s->segment_bytes = config->segment_bytes != 0 ? config->segment_bytes : STORAGE_SEGMENT_BYTES;
+    s->thread_only = config->thread_only;
     s->low_space_bytes =
         config->low_space_bytes != 0 ? config->low_space_bytes : STORAGE_LOW_SPACE_BYTES;
     list_init(&s->held);

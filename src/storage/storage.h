@@ -49,6 +49,7 @@ struct storage_config {
     uint64_t replica_id;
     uint64_t segment_bytes;   /* multiple of 4096, at least 64 KiB; 0: default */
     uint64_t low_space_bytes; /* below this much free the disk counts as low; 0: default */
+    bool thread_only;         /* do without io_submit, as where it is refused; for tests */
 };
 
 /* What storage_open found. */
@@ -72,6 +73,7 @@ enum storage_space {
 
 struct storage_stats {
     uint64_t batches;           /* synced writes to the log */
+    uint64_t aio_batches;       /* of these, by io_submit */
     uint64_t records;           /* in them */
     uint64_t bytes;             /* in them, padding included */
     uint64_t marks;             /* writes of the mark */

@@ -24,6 +24,7 @@ struct storage {
     struct sector_owner owner;
     uint64_t segment_bytes;
     uint64_t low_space_bytes;
+    bool thread_only;
     struct raft_io io;
     enum storage_state state;
     struct recovery recovery; /* its log and snapshot until load */
@@ -33,7 +34,9 @@ struct storage {
     bool has_handles; /* init was called */
     unsigned handles; /* not closed yet */
     uv_timer_t timer;
-    uv_async_t async;
+    uv_async_t async; /* of the writer's thread */
+    uv_poll_t poll;   /* of writes by io_submit, from load on */
+    bool polling;
     raft_io_tick_cb tick;
     raft_io_close_cb close_cb;
     uint64_t random;

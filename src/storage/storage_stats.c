@@ -49,6 +49,7 @@ void storage_stats(struct storage *s, struct storage_stats *ret)
     }
     *ret = (struct storage_stats){
         .batches = stats.batches,
+        .aio_batches = stats.aio_batches,
         .records = stats.records,
         .bytes = stats.bytes,
         .marks = stats.marks,

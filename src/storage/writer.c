@@ -1,6 +1,7 @@
 #include "storage/writer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +36,8 @@ static int code_of(int error)
 
 /* --- Jobs ---------------------------------------------------------------------------------- */
 
-/* With the mutex: what one write does. Returns the bytes of its records. */
+/* With the mutex: what one write of the thread's does. Returns the bytes of its
+ * records. */
 static uint64_t take_jobs(struct writer *w, struct list *ret)
 {
     uint64_t bytes = 0;
@@ -71,16 +73,6 @@ static int do_jobs(struct writer *w, struct list *jobs, uint64_t bytes)
     return rv;
 }
 
-static void report(struct list *jobs, int status, uint64_t sequence)
-{
-    for (struct list *l = jobs->next; l != jobs; l = l->next) {
-        struct writer_job *job = LIST_ENTRY(l, struct writer_job, link);
-
-        job->status = status;
-        job->sequence = sequence;
-    }
-}
-
 /* With the mutex. */
 static void note_failure(struct writer *w, int error)
 {
@@ -92,29 +84,28 @@ static void note_failure(struct writer *w, int error)
                    (unsigned long long)w->segment.number, strerror(error));
 }
 
-/* With the mutex, released meanwhile. */
-static void step(struct writer *w)
+void writer_finish(struct writer *w, struct list *jobs, int error)
 {
-    struct list jobs;
-    uint64_t bytes;
-    int error = w->failed;
-    bool was_empty;
+    for (struct list *l = jobs->next; l != jobs; l = l->next) {
+        struct writer_job *job = LIST_ENTRY(l, struct writer_job, link);
 
-    list_init(&jobs);
-    bytes = take_jobs(w, &jobs);
-    w->busy_since_us = writer_now_us();
-    (void)pthread_mutex_unlock(&w->mutex);
-    if (error == 0) {
-        error = do_jobs(w, &jobs, bytes);
+        job->status = code_of(error);
+        job->sequence = w->position.sequence;
     }
-    report(&jobs, code_of(error), w->position.sequence);
-    (void)pthread_mutex_lock(&w->mutex);
-    w->busy_since_us = 0;
     if (error != 0) {
         note_failure(w, error);
     }
-    was_empty = list_empty(&w->done);
-    list_splice_back(&w->done, &jobs);
+    w->busy_since_us = 0;
+    w->pen = WRITER_PEN_FREE;
+    list_splice_back(&w->done, jobs);
+}
+
+/* With the mutex, released meanwhile. */
+static void finish_and_wake(struct writer *w, struct list *jobs, int error)
+{
+    bool was_empty = list_empty(&w->done);
+
+    writer_finish(w, jobs, error);
     if (was_empty && w->wake != NULL) {
         (void)pthread_mutex_unlock(&w->mutex);
         w->wake(w->wake_data);
@@ -122,8 +113,53 @@ static void step(struct writer *w)
     }
 }
 
+/* With the mutex, released meanwhile. */
+static void step(struct writer *w)
+{
+    struct list jobs;
+    uint64_t bytes;
+    int error = w->failed;
+
+    CHECK(w->pen == WRITER_PEN_FREE);
+    list_init(&jobs);
+    bytes = take_jobs(w, &jobs);
+    w->pen = WRITER_PEN_THREAD;
+    w->busy_since_us = writer_now_us();
+    (void)pthread_mutex_unlock(&w->mutex);
+    if (error == 0) {
+        error = do_jobs(w, &jobs, bytes);
+    }
+    (void)pthread_mutex_lock(&w->mutex);
+    finish_and_wake(w, &jobs, error);
+}
+
+/* With the mutex, released meanwhile. */
+static void step_rest(struct writer *w)
+{
+    int error;
+
+    w->pen = WRITER_PEN_THREAD;
+    (void)pthread_mutex_unlock(&w->mutex);
+    error = writer_batch_write_rest(w);
+    (void)pthread_mutex_lock(&w->mutex);
+    if (error == 0) {
+        writer_batch_commit(w);
+    }
+    finish_and_wake(w, &w->writing, error);
+}
+
 /* --- The thread --------------------------------------------------------------------------------
  */
+
+void writer_note_dirty(struct writer *w)
+{
+    w->active_us = writer_now_us();
+    if (!w->mark_dirty) {
+        w->mark_dirty = true;
+        w->dirty_us = w->active_us;
+        (void)pthread_cond_signal(&w->changed);
+    }
+}
 
 /* With the mutex, released meanwhile. */
 static void step_mark(struct writer *w)
@@ -138,28 +174,35 @@ static void step_mark(struct writer *w)
     }
 }
 
-/* With the mutex: until there is something to do, or the log was idle for so
- * long that the mark is to be written. */
+/* With the mutex: since when nothing was written that the mark does not know. */
+static uint64_t idle_since_us(const struct writer *w, uint64_t now_us)
+{
+    return w->pen == WRITER_PEN_FREE && list_empty(&w->queue) ? w->active_us : now_us;
+}
+
+/* With the mutex: when the mark is to be written. */
+static uint64_t mark_at_us(const struct writer *w, uint64_t now_us)
+{
+    uint64_t idle_us = idle_since_us(w, now_us) + WRITER_MARK_IDLE_MS * 1000;
+    uint64_t interval_us = w->dirty_us + WRITER_MARK_INTERVAL_MS * 1000;
+
+    return idle_us < interval_us ? idle_us : interval_us;
+}
+
+/* With the mutex, released meanwhile: until there may be something to do. */
 static void wait_idle(struct writer *w)
 {
+    uint64_t at_us;
     struct timespec until;
 
     if (!w->mark_dirty || w->failed != 0) {
         (void)pthread_cond_wait(&w->changed, &w->mutex);
         return;
     }
-    CHECK(clock_gettime(CLOCK_MONOTONIC, &until) == 0);
-    until.tv_nsec += WRITER_MARK_IDLE_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_nsec -= 1000000000L;
-        until.tv_sec++;
-    }
-    while (list_empty(&w->queue) && !w->stopping) {
-        if (pthread_cond_timedwait(&w->changed, &w->mutex, &until) == ETIMEDOUT) {
-            step_mark(w);
-            return;
-        }
-    }
+    at_us = mark_at_us(w, writer_now_us());
+    until = (struct timespec){.tv_sec = (time_t)(at_us / 1000000),
+                              .tv_nsec = (long)(at_us % 1000000) * 1000};
+    (void)pthread_cond_timedwait(&w->changed, &w->mutex, &until);
 }
 
 static void *run(void *arg)
@@ -168,18 +211,21 @@ static void *run(void *arg)
 
     (void)pthread_mutex_lock(&w->mutex);
     for (;;) {
-        if (!list_empty(&w->queue)) {
+        uint64_t now_us = writer_now_us();
+
+        if (w->mark_dirty && w->failed == 0 && now_us >= mark_at_us(w, now_us)) {
+            step_mark(w);
+        } else if (w->pen == WRITER_PEN_REST) {
+            step_rest(w);
+        } else if (!list_empty(&w->queue) && w->pen == WRITER_PEN_FREE) {
             step(w);
-            if (w->mark_dirty && w->failed == 0 &&
-                writer_now_us() - w->marked_us > WRITER_MARK_INTERVAL_MS * 1000) {
-                step_mark(w);
-            }
         } else if (w->stopping) {
             break;
         } else {
             wait_idle(w);
         }
     }
+    CHECK(w->pen == WRITER_PEN_FREE);
     if (w->mark_dirty && w->failed == 0) {
         step_mark(w);
     }
@@ -193,6 +239,9 @@ void writer_start(struct writer *w)
     sigset_t before;
 
     CHECK(!w->running);
+    if (w->want_aio) {
+        aio_open(&w->aio);
+    }
     spare_start(&w->spare);
     w->running = true;
     /* Signals are the main thread's. */
@@ -214,6 +263,12 @@ void writer_stop(struct writer *w)
     CHECK(pthread_join(w->thread, NULL) == 0);
     w->running = false;
     spare_stop(&w->spare);
+    aio_close(&w->aio);
+}
+
+int writer_fd(const struct writer *w)
+{
+    return w->aio.fd;
 }
 
 /* --- For the core thread
@@ -237,7 +292,9 @@ void writer_submit(struct writer *w, struct writer_job *job)
     (void)pthread_mutex_lock(&w->mutex);
     CHECK(!w->stopping);
     list_push_back(&w->queue, &job->link);
-    (void)pthread_cond_signal(&w->changed);
+    if (!w->holding) {
+        writer_aio_go(w);
+    }
     (void)pthread_mutex_unlock(&w->mutex);
 }
 
@@ -255,8 +312,18 @@ void writer_do(struct writer *w, struct writer_job *job)
 
 void writer_collect(struct writer *w, struct list *ret)
 {
+    w->holding = true;
     (void)pthread_mutex_lock(&w->mutex);
+    writer_aio_reap(w);
     list_splice_back(ret, &w->done);
+    (void)pthread_mutex_unlock(&w->mutex);
+}
+
+void writer_resume(struct writer *w)
+{
+    w->holding = false;
+    (void)pthread_mutex_lock(&w->mutex);
+    writer_aio_go(w);
     (void)pthread_mutex_unlock(&w->mutex);
 }
 
@@ -276,8 +343,7 @@ void writer_note_ballot(struct writer *w, uint64_t counter)
 {
     (void)pthread_mutex_lock(&w->mutex);
     w->ballot = counter;
-    w->mark_dirty = true;
-    (void)pthread_cond_signal(&w->changed);
+    writer_note_dirty(w);
     (void)pthread_mutex_unlock(&w->mutex);
 }
 
@@ -306,6 +372,7 @@ static int open_active(struct writer *w, const struct recovery *r, size_t active
 {
     const struct recovery_segment *last = &r->segments[active];
     char name[DISK_NAME_MAX];
+    int rv;
 
     for (size_t i = 0; i <= active; i++) {
         writer_batch_add_segment(w, &r->segments[i]);
@@ -313,7 +380,11 @@ static int open_active(struct writer *w, const struct recovery *r, size_t active
     w->segment = (struct logfmt_segment){last->number, last->nonce, last->bytes};
     w->offset = r->end_offset;
     recovery_segment_name(last->number, name);
-    return disk_open_direct(w->dir, name, 0, &w->fd);
+    rv = disk_open_direct(w->dir, name, 0, &w->fd);
+    if (rv == 0) {
+        w->fd_direct = (fcntl(w->fd, F_GETFL) & O_DIRECT) != 0;
+    }
+    return rv;
 }
 
 /* The blank segment behind the log, if there is one, is the next to be used. */
@@ -339,8 +410,7 @@ static void init_spare(struct writer *w, const struct recovery *r, uint64_t segm
     }
 }
 
-int writer_init(struct writer *w, const struct recovery *r, uint64_t segment_bytes,
-                void (*wake)(void *data), void *data)
+int writer_init(struct writer *w, const struct recovery *r, const struct writer_config *config)
 {
     const struct pair_file mark = recovery_mark_file(r->dir, r->owner);
     size_t active = recovery_active(r);
@@ -350,14 +420,17 @@ int writer_init(struct writer *w, const struct recovery *r, uint64_t segment_byt
     *w = (struct writer){
         .dir = r->dir,
         .path = r->path,
-        .wake = wake,
-        .wake_data = data,
+        .wake = config->wake,
+        .wake_data = config->data,
+        .aio.fd = -1,
+        .want_aio = config->aio,
         .position = r->position,
         .fd = -1,
         .ballot = r->ballot.value.counter,
     };
     list_init(&w->queue);
     list_init(&w->done);
+    list_init(&w->writing);
     w->stats.sequence = r->position.sequence - 1;
     rv = pair_open(&w->mark, &mark, &r->mark.value);
     if (rv != 0) {
@@ -371,19 +444,20 @@ int writer_init(struct writer *w, const struct recovery *r, uint64_t segment_byt
         free(w->segments);
         return rv;
     }
-    init_spare(w, r, segment_bytes, active);
+    init_spare(w, r, config->segment_bytes, active);
     CHECK(pthread_mutex_init(&w->mutex, NULL) == 0);
     CHECK(pthread_condattr_init(&attr) == 0);
     CHECK(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
     CHECK(pthread_cond_init(&w->changed, &attr) == 0);
     (void)pthread_condattr_destroy(&attr);
     w->mark_dirty = true;
+    w->active_us = w->dirty_us = writer_now_us();
     return 0;
 }
 
 void writer_fini(struct writer *w)
 {
-    CHECK(!w->running && list_empty(&w->queue) && list_empty(&w->done));
+    CHECK(!w->running && list_empty(&w->queue) && list_empty(&w->done) && list_empty(&w->writing));
     if (w->fd >= 0) {
         (void)close(w->fd);
     }

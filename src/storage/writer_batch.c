@@ -1,9 +1,10 @@
 /*
- * writer_batch.c - what the writer's thread does with files; see writer.h.
+ * writer_batch.c - what a writer does with files; see writer.h.
  */
 #include "storage/writer_batch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -94,6 +95,7 @@ static int enter_segment(struct writer *w, uint64_t batch_bytes)
     if (rv != 0) {
         return rv;
     }
+    w->fd_direct = (fcntl(w->fd, F_GETFL) & O_DIRECT) != 0;
     w->offset = DISK_BLOCK_BYTES;
     info = (struct recovery_segment){
         .number = w->segment.number,
@@ -113,18 +115,15 @@ static int enter_segment(struct writer *w, uint64_t batch_bytes)
 int writer_batch_mark(struct writer *w)
 {
     uint64_t values[PAIR_VALUES] = {0};
-    int rv;
 
     (void)pthread_mutex_lock(&w->mutex);
     values[RECOVERY_MARK_BALLOT] = w->ballot;
+    values[RECOVERY_MARK_SEQUENCE] = w->stats.sequence;
+    values[RECOVERY_MARK_GENERATION] = w->position.generation;
     w->mark_dirty = false;
     w->stats.marks++;
     (void)pthread_mutex_unlock(&w->mutex);
-    values[RECOVERY_MARK_SEQUENCE] = w->position.sequence - 1;
-    values[RECOVERY_MARK_GENERATION] = w->position.generation;
-    rv = pair_store_turn(&w->mark, values);
-    w->marked_us = writer_now_us();
-    return rv;
+    return pair_store_turn(&w->mark, values);
 }
 
 /* --- Batches -------------------------------------------------------------------------- */
@@ -168,8 +167,9 @@ static uint8_t *encode_append(uint8_t *at, struct logfmt_position *position,
 
 /* Returns the least index of any record. */
 static uint64_t encode_jobs(struct writer *w, const struct list *jobs, uint64_t bytes,
-                            struct logfmt_position *after, struct logfmt_batch *batch)
+                            struct logfmt_batch *batch)
 {
+    struct logfmt_position *after = &w->pending.after;
     uint8_t *at = w->staging + LOGFMT_BATCH_HEAD_BYTES;
     uint64_t low = UINT64_MAX;
 
@@ -194,51 +194,72 @@ static uint64_t encode_jobs(struct writer *w, const struct list *jobs, uint64_t 
     return low;
 }
 
+void writer_batch_encode(struct writer *w, const struct list *jobs, uint64_t bytes)
+{
+    size_t padded = (size_t)logfmt_batch_bytes(bytes);
+    struct logfmt_batch batch;
+    uint64_t low;
+
+    CHECK(w->fd >= 0 && w->offset + padded <= w->segment.bytes);
+    reserve_staging(w, padded);
+    w->pending = (struct writer_pending){.bytes = padded, .began_us = writer_now_us()};
+    low = encode_jobs(w, jobs, bytes, &batch);
+    (void)pthread_mutex_lock(&w->mutex);
+    batch.ballot = w->ballot;
+    (void)pthread_mutex_unlock(&w->mutex);
+    logfmt_batch_encode(w->staging, &w->position, &w->pending.after, &batch);
+    memset(w->staging + LOGFMT_BATCH_HEAD_BYTES + bytes, 0,
+           padded - LOGFMT_BATCH_HEAD_BYTES - (size_t)bytes);
+    w->pending.low = low;
+    w->pending.records = batch.n_records;
+}
+
+int writer_batch_write_rest(struct writer *w)
+{
+    size_t put = w->pending.put - w->pending.put % DISK_BLOCK_BYTES;
+
+    return disk_write(w->fd, w->staging + put, w->pending.bytes - put, w->offset + put);
+}
+
+void writer_batch_commit(struct writer *w)
+{
+    const struct writer_pending *p = &w->pending;
+    uint64_t now_us = writer_now_us();
+
+    w->stats.sequence = w->position.sequence;
+    w->position = p->after;
+    w->offset += p->bytes;
+    release_staging(w);
+    if (p->low < w->segments[w->n_segments - 1].low) {
+        w->segments[w->n_segments - 1].low = p->low;
+    }
+    writer_note_dirty(w);
+    w->stats.batches++;
+    w->stats.records += p->records;
+    w->stats.bytes += p->bytes;
+    if (now_us - p->began_us > w->stats.write_us_max) {
+        w->stats.write_us_max = now_us - p->began_us;
+    }
+}
+
 int writer_batch_write(struct writer *w, const struct list *jobs, uint64_t bytes)
 {
     size_t padded = (size_t)logfmt_batch_bytes(bytes);
-    struct logfmt_position after;
-    struct logfmt_batch batch;
-    uint64_t began = writer_now_us();
-    uint64_t low;
     int rv = 0;
 
     if (w->fd < 0 || w->offset + padded > w->segment.bytes) {
         rv = enter_segment(w, padded);
-        if (rv != 0) {
-            return rv;
-        }
     }
-    reserve_staging(w, padded);
-    low = encode_jobs(w, jobs, bytes, &after, &batch);
-    (void)pthread_mutex_lock(&w->mutex);
-    batch.ballot = w->ballot;
-    (void)pthread_mutex_unlock(&w->mutex);
-    logfmt_batch_encode(w->staging, &w->position, &after, &batch);
-    memset(w->staging + LOGFMT_BATCH_HEAD_BYTES + bytes, 0,
-           padded - LOGFMT_BATCH_HEAD_BYTES - (size_t)bytes);
-    rv = disk_write(w->fd, w->staging, padded, w->offset);
-    release_staging(w);
-    if (rv != 0) {
-        return rv;
+    if (rv == 0) {
+        writer_batch_encode(w, jobs, bytes);
+        rv = writer_batch_write_rest(w);
     }
-    w->position = after;
-    w->offset += padded;
-
-    (void)pthread_mutex_lock(&w->mutex);
-    if (low < w->segments[w->n_segments - 1].low) {
-        w->segments[w->n_segments - 1].low = low;
+    if (rv == 0) {
+        (void)pthread_mutex_lock(&w->mutex);
+        writer_batch_commit(w);
+        (void)pthread_mutex_unlock(&w->mutex);
     }
-    w->mark_dirty = true;
-    w->stats.batches++;
-    w->stats.records += batch.n_records;
-    w->stats.bytes += padded;
-    w->stats.sequence = batch.sequence;
-    if (writer_now_us() - began > w->stats.write_us_max) {
-        w->stats.write_us_max = writer_now_us() - began;
-    }
-    (void)pthread_mutex_unlock(&w->mutex);
-    return 0;
+    return rv;
 }
 
 /* The snapshot that replaces the log is on the disk. The mark goes first: once
@@ -250,10 +271,12 @@ int writer_batch_reset(struct writer *w, const struct writer_job *job)
     int rv;
 
     leave_segment(w);
+    (void)pthread_mutex_lock(&w->mutex);
     w->position.generation = job->generation;
     w->position.next_index = job->index;
     w->position.last_term = 0;
     w->position.chain = 0;
+    (void)pthread_mutex_unlock(&w->mutex);
     rv = writer_batch_mark(w);
     if (rv != 0) {
         return rv;

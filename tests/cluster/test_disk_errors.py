@@ -15,6 +15,7 @@ import writers
 
 FLAGS = ["--snapshot-threshold", "20", "--snapshot-trailing", "5"]
 WRITES = "pwrite64,pwritev"
+SUBMITS = "io_submit"
 SYNCS = "fsync,fdatasync"
 RENAMES = "rename,renameat,renameat2"
 CANNOT_GO_ON = 3
@@ -23,13 +24,17 @@ ENOUGH = 60  # acknowledged writes since the first error, with snapshots among t
 # What fails, how, and whether the replica has to live through it: None where
 # that depends on what the call was for.
 ERRORS = [
-    (WRITES, "error=EIO:when=5", False),
-    (WRITES, "error=EIO:when=5+", False),
+    # By the threads: segments, the mark, snapshots, and the log without io_submit.
+    (WRITES, "error=EIO:when=5", None),
+    (WRITES, "error=EIO:when=5+", None),
     (WRITES, "error=EAGAIN:when=5..8", True),
     (WRITES, "error=EINTR:when=5..8", True),
     # The space was reserved before. Where a file system has none all the same,
     # as one that copies on write, what the write did is not known.
-    (WRITES, "error=ENOSPC:when=5..8", False),
+    (WRITES, "error=ENOSPC:when=5..8", None),
+    # Refused before anything was begun: the thread writes instead.
+    (SUBMITS, "error=EAGAIN:when=3..6", True),
+    (SUBMITS, "error=EIO:when=3+", True),
     (SYNCS, "error=EIO:when=2", None),
     (SYNCS, "error=EIO:when=2+", None),
     (RENAMES, "error=EIO:when=1+", None),
