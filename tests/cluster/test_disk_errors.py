@@ -1,11 +1,15 @@
-"""A disk that answers with an error, under running daemons and writes: what
-was acknowledged is there afterwards, and a replica that cannot go on says so
-and ends, or waits for the disk and goes on by itself.
+"""A disk that answers with an error, or writes less than it was asked to, under
+running daemons and writes: what was acknowledged is there afterwards, and a
+replica that cannot go on says so and ends, or waits for the disk and goes on by
+itself.
 
 CALLSIGN_KILL_POINTS=all tries it with followers too.
 """
 
 import os
+import pathlib
+import resource
+import subprocess
 
 import pytest
 
@@ -50,6 +54,25 @@ if os.environ.get("CALLSIGN_KILL_POINTS") == "all":
 CASES = [pytest.param(*e, id=f"{e[0].partition(',')[0]}-{e[1]}") for e in ERRORS]
 
 
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory):
+    """tests/lib/diskshim.c, for LD_PRELOAD."""
+    library = tmp_path_factory.mktemp("shim") / "diskshim.so"
+    source = pathlib.Path(__file__).parent.parent / "lib" / "diskshim.c"
+    subprocess.run(["cc", "-std=c11", "-O2", "-shared", "-fPIC", "-o", library, source, "-ldl"],
+                   check=True)
+    return library
+
+
+def preload(replica, library, *, aio=True):
+    """What the shim does from here on is what the file returned says."""
+    orders = replica.folder / f"shim-{replica.id}"
+    replica.wrapper = ["env", f"LD_PRELOAD={library}", f"DISKSHIM={orders}"]
+    if not aio:
+        replica.wrapper.append("DISKSHIM_NO_AIO=1")
+    return orders
+
+
 def ended_or_went_on(replica, load):
     def acknowledged():
         return sum(len(w.acked) for w in load.through(replica))
@@ -73,19 +96,92 @@ def check_ending(replica, outcome, lives):
         assert lives is not False, "nothing may be written behind a write that failed"
 
 
-@faults.needs_strace
-@pytest.mark.parametrize("calls,what,lives", CASES)
-@pytest.mark.parametrize("role", ROLES)
-def test_nothing_is_lost(new_cluster, role, calls, what, lives):
-    cluster = new_cluster(count=1 if role == "alone" else 3, flags=FLAGS).start().wait_ready()
-    victim = cluster.followers()[0] if role == "follower" else cluster.leader()
+def chosen(cluster, role):
+    return cluster.followers()[0] if role == "follower" else cluster.leader()
+
+
+def under_load(cluster, victim, fails, lives):
+    """With writes all the time, `fails` is entered; returns how it went."""
     with writers.Writers(cluster) as load:
         load.wait_progress(10)
-        with faults.injected(victim, calls, what):
+        with fails:
             outcome = ended_or_went_on(victim, load)
         check_ending(victim, outcome, lives)
         cluster.wait_ready()
         load.wait_progress(10)
     load.check(cluster)
     cluster.wait_same()
+    return outcome
+
+
+class Ordered:
+    """The shim does so while this is entered."""
+
+    def __init__(self, orders, word):
+        self.orders, self.word = orders, word
+
+    def __enter__(self):
+        self.orders.write_text(self.word)
+
+    def __exit__(self, *_):
+        self.orders.unlink()
+
+
+@faults.needs_strace
+@pytest.mark.parametrize("calls,what,lives", CASES)
+@pytest.mark.parametrize("role", ROLES)
+def test_nothing_is_lost(new_cluster, role, calls, what, lives):
+    cluster = new_cluster(count=1 if role == "alone" else 3, flags=FLAGS).start().wait_ready()
+    victim = chosen(cluster, role)
+    outcome = under_load(cluster, victim, faults.injected(victim, calls, what), lives)
     print(f"disk error: {role} {calls} {what}: {outcome}")
+
+
+@pytest.mark.parametrize("aio", [True, False], ids=["io_submit", "thread"])
+@pytest.mark.parametrize("word,lives", [("short", True), ("odd", True), ("eio", False)])
+@pytest.mark.parametrize("role", ROLES)
+def test_writes_that_end_early(new_cluster, shim, role, word, lives, aio):
+    if word == "eio" and not aio:
+        pytest.skip("the errors of the thread are strace's")
+    cluster = new_cluster(count=1 if role == "alone" else 3, flags=FLAGS)
+    orders = {r.id: preload(r, shim, aio=aio) for r in cluster}
+    cluster.start().wait_ready()
+    victim = chosen(cluster, role)
+    outcome = under_load(cluster, victim, Ordered(orders[victim.id], word), lives)
+    assert not faults.events(victim.log, "log_in_doubt")
+    print(f"disk error: {role} {word} {'io_submit' if aio else 'thread'}: {outcome}")
+
+
+@faults.needs_strace
+@pytest.mark.parametrize("what,lives", [("error=EIO:when=5", False), ("error=EIO:when=5+", False),
+                                        ("error=ENOSPC:when=5..8", False),
+                                        ("error=EAGAIN:when=5..8", True)])
+@pytest.mark.parametrize("role", ROLES)
+def test_writes_of_the_thread_fail(new_cluster, shim, role, what, lives):
+    """Where io_submit is refused. Nothing may be written behind a write that failed."""
+    cluster = new_cluster(count=1 if role == "alone" else 3, flags=FLAGS)
+    for replica in cluster:
+        preload(replica, shim, aio=False)
+    cluster.start().wait_ready()
+    victim = chosen(cluster, role)
+    outcome = under_load(cluster, victim, faults.injected(victim, WRITES, what), lives)
+    print(f"disk error: {role} thread {what}: {outcome}")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_limit_on_the_size_of_files(new_cluster, role):
+    """The kernel cuts the write that crosses it, and refuses the next: EFBIG."""
+    cluster = new_cluster(count=1 if role == "alone" else 3, flags=FLAGS).start().wait_ready()
+    victim = chosen(cluster, role)
+    with writers.Writers(cluster) as load:
+        load.wait_progress(10)
+        segment = faults.segments(victim)[-1]
+        limit = faults.batches(segment)[-1] + 40 * faults.BLOCK
+        resource.prlimit(victim.process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        assert victim.wait_exit() == CANNOT_GO_ON, victim.log[-500:]
+        assert "File too large" in victim.log
+        victim.start()
+        cluster.wait_ready()
+        load.wait_progress(10)
+    load.check(cluster)
+    assert not faults.events(victim.log, "log_in_doubt")
