@@ -31,12 +31,18 @@ void api_batch_post_answer(struct exchange *x);
 void api_cluster_get(struct exchange *x);
 void api_cluster_get_answer(struct exchange *x);
 
+/* /openapi.json: api_openapi.c */
+void api_openapi_get(struct exchange *x);
+
+/* / and /console/: api_console.c */
+void api_console_page(struct exchange *x);
+void api_console_file(struct exchange *x);
+
 /* /livez, /readyz, /version, /metrics: api_health.c */
 void api_health_livez(struct exchange *x);
 void api_health_readyz(struct exchange *x);
 void api_health_readyz_answer(struct exchange *x);
 void api_health_version(struct exchange *x);
-void api_openapi_get(struct exchange *x);
 void api_health_metrics(struct exchange *x);
 void api_health_metrics_answer(struct exchange *x);
 

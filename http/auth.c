@@ -1,12 +1,11 @@
 #include "http/auth.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/log.h"
+#include "http/access.h"
 #include "http/exchange.h"
 #include "http/token.h"
 
@@ -139,22 +138,6 @@ bool auth_permits_write(const struct exchange *x, const struct token *t)
 
 /* --- The audit -------------------------------------------------------------- */
 
-static const char *client_of(const struct exchange *x, char text[INET6_ADDRSTRLEN])
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    const struct sockaddr *a = info == NULL ? NULL : info->client_addr;
-    const void *bytes = NULL;
-
-    if (a != NULL && a->sa_family == AF_INET) {
-        bytes = &((const struct sockaddr_in *)(const void *)a)->sin_addr;
-    } else if (a != NULL && a->sa_family == AF_INET6) {
-        bytes = &((const struct sockaddr_in6 *)(const void *)a)->sin6_addr;
-    }
-    return bytes != NULL && inet_ntop(a->sa_family, bytes, text, INET6_ADDRSTRLEN) != NULL ? text
-                                                                                           : "";
-}
-
 /* Whether one more refusal may be told in this second. */
 static bool may_tell_refusal(struct exchange_host *h)
 {
@@ -171,9 +154,6 @@ void auth_audit(struct exchange *x)
 {
     const struct route *route = route_get(x->route);
     char client[INET6_ADDRSTRLEN], body[BODY_TOLD_MAX + 1] = "";
-    const char *who = x->token != NULL          ? x->token->name
-                      : x->host->tokens == NULL ? "anybody"
-                                                : "stranger";
 
     if (route->role != ROLE_ADMIN || (x->challenge != NULL && !may_tell_refusal(x->host))) {
         return;
@@ -182,7 +162,7 @@ void auth_audit(struct exchange *x)
         memcpy(body, x->body.data, x->body.len);
     }
     log_event(x->challenge != NULL ? LOG_WARN : LOG_INFO, "audit",
-              "who=%s from=%s method=%s target=%s body=%s body_bytes=%" PRIu64 " status=%d", who,
-              LOG_Q(client_of(x, client)), route->method, LOG_Q(x->uri), LOG_Q(body), x->body_bytes,
-              x->status);
+              "who=%s from=%s %s method=%s target=%s body=%s body_bytes=%" PRIu64 " status=%d",
+              access_who(x), access_client(x, client), access_ids(x), route->method, LOG_Q(x->uri),
+              LOG_Q(body), x->body_bytes, x->status);
 }

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "command.h"
+#include "http/access.h"
 #include "http/auth.h"
 #include "http/exchange_answer.h"
 #include "http/server.h"
@@ -236,7 +237,10 @@ static enum MHD_Result send_answer(struct exchange *x)
     enum MHD_Result queued = exchange_answer_queue(x);
 
     if (queued == MHD_YES) {
-        metrics_count(&h->metrics, x->route, x->status, now_ns() - x->complete_ns);
+        uint64_t duration_ns = now_ns() - x->complete_ns;
+
+        metrics_count(&h->metrics, x->route, x->status, duration_ns);
+        access_log(x, duration_ns);
         auth_audit(x);
         conn_enter(&h->conns, x->conn, CONN_SENDING);
         x->state = EXCHANGE_SENT;
@@ -330,8 +334,8 @@ static void find_name(struct exchange *x, const struct route_match *m)
         if (!uri_decode_path(m->tail, m->tail_len, &x->name_len) ||
             !command_name_valid(m->tail, x->name_len)) {
             exchange_refuse(x, ERR_BAD_NAME,
-                            "the path behind /api/registry/ is not 1 to 1024 bytes of "
-                            "percent-encoded UTF-8 without NUL");
+                            "the end of the path is not 1 to 1024 bytes of percent-encoded UTF-8 "
+                            "without NUL");
             return;
         }
         x->name = m->tail;

@@ -75,9 +75,11 @@ struct exchange_host {
     const struct metrics_http *const *all_metrics; /* of all threads */
     unsigned threads;
     struct conn_table conns;
-    struct tokens *tokens;   /* held; NULL: everybody may do everything */
-    uint64_t audit_second;   /* of conns.now_ms */
-    unsigned audit_refusals; /* told in it */
+    struct tokens *tokens;    /* held; NULL: everybody may do everything */
+    uint64_t audit_second;    /* of conns.now_ms */
+    unsigned audit_refusals;  /* told in it */
+    uint64_t failures_second; /* in which failures were told ... */
+    unsigned failures_told;   /* ... so many times */
 
     bool draining;    /* requests that need the core are refused */
     bool unflushed;   /* something was submitted: call service_flush() */
@@ -137,6 +139,7 @@ struct exchange {
     bool has_etag;         /* ETag */
     bool has_staleness;    /* Callsign-Staleness-Ms */
     bool no_cache;         /* Cache-Control: no-cache */
+    bool page;             /* for a browser: what a page may do, as headers */
     bool closes;           /* Connection: close: what follows may belong to this request */
     uint64_t revision;
     uint64_t etag;

@@ -61,6 +61,19 @@ static void add_number(struct MHD_Response *r, const char *name, uint64_t value)
     add(r, name, digits);
 }
 
+/* A page may load what this replica serves, talk to this replica, and nothing
+ * else; names are hostile input that must not become more than text. */
+static void add_page_headers(struct MHD_Response *r)
+{
+    add(r, "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    add(r, "Cross-Origin-Opener-Policy", "same-origin");
+    add(r, "Cross-Origin-Resource-Policy", "same-origin");
+    add(r, "Referrer-Policy", "no-referrer");
+    add(r, "X-Content-Type-Options", "nosniff");
+}
+
 static void add_headers(struct exchange *x, struct MHD_Response *r)
 {
     char etag[DECIMAL_MAX + 2];
@@ -69,6 +82,9 @@ static void add_headers(struct exchange *x, struct MHD_Response *r)
         add(r, "Content-Type", x->content_type);
     }
     add(r, "Callsign-Served-By", x->host->served_by);
+    if (x->head.request_id != NULL) {
+        add(r, "X-Request-Id", x->head.request_id);
+    }
     if (x->has_revision) {
         add_number(r, "Callsign-Revision", x->revision);
     }
@@ -82,7 +98,10 @@ static void add_headers(struct exchange *x, struct MHD_Response *r)
     if (x->has_staleness) {
         add_number(r, "Callsign-Staleness-Ms", x->staleness_ms);
     }
-    if (x->no_cache) {
+    if (x->page) {
+        add_page_headers(r);
+    }
+    if (x->no_cache || x->page) {
         add(r, "Cache-Control", "no-cache");
     }
     if (x->challenge != NULL) {

@@ -85,6 +85,19 @@ static void add_once(struct head *h, const char **slot, const char *value, const
     *slot = value;
 }
 
+/* What helps to find a request again is never a reason to refuse it. */
+static bool is_request_id(const char *value)
+{
+    size_t len = strlen(value);
+
+    for (size_t i = 0; i < len; i++) {
+        if (value[i] <= 0x20 || value[i] >= 0x7f) {
+            return false;
+        }
+    }
+    return len >= 1 && len <= HEAD_REQUEST_ID_MAX;
+}
+
 void head_add(struct head *h, const char *name, const char *value)
 {
     if (!is_token(name)) {
@@ -115,6 +128,10 @@ void head_add(struct head *h, const char *name, const char *value)
         add_once(h, &h->if_match, value, "If-Match appears twice");
     } else if (strcasecmp(name, "If-None-Match") == 0) {
         add_once(h, &h->if_none_match, value, "If-None-Match appears twice");
+    } else if (strcasecmp(name, "X-Request-Id") == 0) {
+        h->request_id = h->request_id == NULL && is_request_id(value) ? value : h->request_id;
+    } else if (strcasecmp(name, "traceparent") == 0) {
+        h->traceparent = value;
     } else if (strcasecmp(name, "Idempotency-Key") == 0) {
         h->has_idempotency_key = true;
     }
@@ -174,4 +191,28 @@ bool head_tags_match(const char *value, uint64_t revision, bool *ret_match)
         }
         at = skip_space(at + 1);
     }
+}
+
+static bool is_hex(const char *at, size_t n)
+{
+    return strspn(at, "0123456789abcdef") >= n;
+}
+
+void head_trace_id(const char *traceparent, char ret_id[HEAD_TRACE_ID_BYTES + 1])
+{
+    /* version-trace-parent-flags; later versions may go on behind a dash. */
+    enum { TRACE_AT = 3, PARENT_AT = 36, FLAGS_AT = 53, LEN = 55 };
+    const char *t = traceparent;
+    size_t len = t == NULL ? 0 : strlen(t);
+
+    ret_id[0] = '\0';
+    if (len < LEN || !is_hex(t, 2) || strncmp(t, "ff", 2) == 0 || t[2] != '-' ||
+        !is_hex(t + TRACE_AT, HEAD_TRACE_ID_BYTES) || t[PARENT_AT - 1] != '-' ||
+        !is_hex(t + PARENT_AT, 16) || t[FLAGS_AT - 1] != '-' || !is_hex(t + FLAGS_AT, 2) ||
+        (len > LEN && (strncmp(t, "00", 2) == 0 || t[LEN] != '-')) ||
+        strspn(t + TRACE_AT, "0") >= HEAD_TRACE_ID_BYTES) {
+        return;
+    }
+    memcpy(ret_id, t + TRACE_AT, HEAD_TRACE_ID_BYTES);
+    ret_id[HEAD_TRACE_ID_BYTES] = '\0';
 }

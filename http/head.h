@@ -19,6 +19,11 @@
 
 #include "base/err.h"
 
+enum {
+    HEAD_REQUEST_ID_MAX = 128, /* bytes of X-Request-Id; a longer one is not taken */
+    HEAD_TRACE_ID_BYTES = 32,  /* hex digits of a trace's id */
+};
+
 struct head {
     enum err err;       /* the first fault; ERR_OK so far */
     const char *detail; /* about err; static text */
@@ -30,6 +35,8 @@ struct head {
     bool has_idempotency_key;
     uint64_t content_length;
     const char *authorization; /* NULL: absent */
+    const char *request_id;    /* NULL: absent, or not 1 to 128 visible ASCII characters */
+    const char *traceparent;   /* as it came; NULL: absent */
     const char *if_match;      /* NULL: absent */
     const char *if_none_match; /* NULL: absent */
 };
@@ -47,5 +54,9 @@ bool head_revision(const char *value, uint64_t *ret_revision);
  * ones included. False in *ret_match when none does; false as the result when
  * the value is no such list. */
 bool head_tags_match(const char *value, uint64_t revision, bool *ret_match);
+
+/* The trace's id in a traceparent (W3C Trace Context, 3.2.2): lower-case hex
+ * digits, or "" when there is none or it is not valid. */
+void head_trace_id(const char *traceparent, char ret_id[HEAD_TRACE_ID_BYTES + 1]);
 
 #endif

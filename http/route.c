@@ -48,6 +48,10 @@ static const struct route routes[ROUTE_N] = {
                        api_health_metrics_answer, ROLE_METRICS, auth_permits_all},
     [ROUTE_OPENAPI] = {"/openapi.json", "GET", ROUTE_ADMIN, 0, false, api_openapi_get, NULL,
                        ROLE_OPEN, NULL},
+    [ROUTE_CONSOLE_PAGE] = {"/", "GET", ROUTE_ADMIN, 0, false, api_console_page, NULL, ROLE_OPEN,
+                            NULL},
+    [ROUTE_CONSOLE_FILE] = {"/console/{file}", "GET", ROUTE_ADMIN, 0, false, api_console_file, NULL,
+                            ROLE_OPEN, NULL},
     [ROUTE_OTHER] = {"other", "other", ROUTE_ADMIN, 0, false, NULL, NULL, ROLE_NOBODY, NULL},
 };
 
@@ -70,6 +74,8 @@ static const struct path paths[] = {
     {"/version", ROUTE_VERSION, 1, false, "GET, HEAD, OPTIONS"},
     {"/metrics", ROUTE_METRICS, 1, false, "GET, HEAD, OPTIONS"},
     {"/openapi.json", ROUTE_OPENAPI, 1, false, "GET, HEAD, OPTIONS"},
+    {"/", ROUTE_CONSOLE_PAGE, 1, false, "GET, HEAD, OPTIONS"},
+    {"/console/", ROUTE_CONSOLE_FILE, 1, true, "GET, HEAD, OPTIONS"},
 };
 
 /* "OPTIONS *" asks about the server as a whole. */

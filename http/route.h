@@ -2,8 +2,8 @@
  * route.h - which path and method is answered by what: one table.
  *
  * Paths are compared raw, before any decoding, so that no percent escape can
- * lead to another route; what follows "/api/registry/" is one name and
- * nothing else.
+ * lead to another route; what follows "/api/registry/" or "/console/" is one
+ * name and nothing else.
  *
  * Threads: pure functions over constant tables.
  */
@@ -35,6 +35,8 @@ enum route_id {
     ROUTE_VERSION,
     ROUTE_METRICS,
     ROUTE_OPENAPI,
+    ROUTE_CONSOLE_PAGE,
+    ROUTE_CONSOLE_FILE,
     ROUTE_OTHER, /* OPTIONS, and whatever was refused before it had a route */
     ROUTE_N
 };

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <pthread.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 
 struct http_config httpfixture_config(void)
@@ -31,6 +32,8 @@ void httpfixture_start(struct httpfixture *f, const struct http_config *config)
 {
     char errmsg[256] = "";
 
+    /* Lines of the log would get between those that the runner reads. */
+    log_set_level(LOG_WARN);
     f->config = *config;
     f->core = testcore_new();
     assert_int_equal(http_server_start(testcore_service(f->core), &f->config, errmsg,

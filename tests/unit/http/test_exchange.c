@@ -139,7 +139,7 @@ static const struct message messages[] = {
     {"chunks with bare line feeds",
      BYTES("POST /api/registry HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n4\nAAAA\n0\n\n"),
      -1, NULL, OPEN},
-    {"no route", BYTES("GET / HTTP/1.1\r\n" H "\r\n"), 404, "route_not_found", OPEN},
+    {"no route", BYTES("GET /no HTTP/1.1\r\n" H "\r\n"), 404, "route_not_found", OPEN},
     {"bytes behind a GET", BYTES("GET /livez HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc"), 200,
      NULL, OPEN},
 };

@@ -49,6 +49,38 @@ static void good_headers_pass(void **state)
     assert_string_equal(h.if_none_match, "*");
 }
 
+static void ids_of_requests_are_taken_or_left(void **state)
+{
+    static const struct header headers[] = {
+        {"x-request-id", "has a blank"}, {"X-Request-ID", "a-1"}, {"X-Request-Id", "a-2"}};
+    static const struct {
+        const char *traceparent;
+        const char *id;
+    } traces[] = {
+        {"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+         "4bf92f3577b34da6a3ce929d0e0e4736"},
+        {"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+         "4bf92f3577b34da6a3ce929d0e0e4736"},
+        {"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more", ""},
+        {"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", ""},
+        {"00-00000000000000000000000000000000-00f067aa0ba902b7-01", ""},
+        {"00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", ""},
+        {"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7", ""},
+        {"", ""},
+        {NULL, ""},
+    };
+    char id[HEAD_TRACE_ID_BYTES + 1];
+    struct head h = read_head(headers, sizeof(headers) / sizeof(headers[0]));
+
+    (void)state;
+    assert_int_equal(h.err, ERR_OK);
+    assert_string_equal(h.request_id, "a-1");
+    for (size_t i = 0; i < sizeof(traces) / sizeof(traces[0]); i++) {
+        head_trace_id(traces[i].traceparent, id);
+        assert_string_equal(id, traces[i].id);
+    }
+}
+
 static void doubtful_messages_are_broken(void **state)
 {
     static const struct {
@@ -152,6 +184,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_headers_pass),
+        cmocka_unit_test(ids_of_requests_are_taken_or_left),
         cmocka_unit_test(doubtful_messages_are_broken),
         cmocka_unit_test(revisions_are_strong_tags),
         cmocka_unit_test(tags_are_matched),

@@ -70,7 +70,8 @@ static void others_are_refused(void **state)
         enum err err;
         const char *allow;
     } cases[] = {
-        {"GET", "/", ERR_ROUTE_NOT_FOUND, NULL},
+        {"GET", "/index.html", ERR_ROUTE_NOT_FOUND, NULL},
+        {"POST", "/", ERR_METHOD_NOT_ALLOWED, "GET, HEAD, OPTIONS"},
         {"GET", "/api", ERR_ROUTE_NOT_FOUND, NULL},
         {"GET", "/api/registry2", ERR_ROUTE_NOT_FOUND, NULL},
         {"GET", "/API/registry/a", ERR_ROUTE_NOT_FOUND, NULL},
