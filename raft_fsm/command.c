@@ -11,6 +11,9 @@
  *   of a batch:
  *     u64 env_id, u8 count
  *     the operations, each as u16 length and its bytes, a command of its own
+ *   of a node up: u64 node_id, the terms (command_node.c)
+ *   of a node down: u64 node_id
+ *     u64 if_revision              only with IF_REVISION
  *
  * A log entry:
  *
@@ -80,7 +83,10 @@ static unsigned flags_allowed(enum command_op op)
     case COMMAND_GET:
         return COMMAND_IF_ABSENT | COMMAND_IF_REVISION | COMMAND_IF_OWNER;
     case COMMAND_BATCH:
+    case COMMAND_NODE_UP:
         return COMMAND_KEYED;
+    case COMMAND_NODE_DOWN:
+        return COMMAND_IF_REVISION | COMMAND_KEYED;
     }
     return 0;
 }
@@ -88,7 +94,8 @@ static unsigned flags_allowed(enum command_op op)
 /* Whether it is an operation of its own, outside a batch. */
 static bool op_known(unsigned op)
 {
-    return op == COMMAND_PUT || op == COMMAND_REMOVE || op == COMMAND_BATCH;
+    return op == COMMAND_PUT || op == COMMAND_REMOVE || op == COMMAND_BATCH ||
+           op == COMMAND_NODE_UP || op == COMMAND_NODE_DOWN;
 }
 
 static bool op_known_in_batch(unsigned op)
@@ -252,6 +259,12 @@ static enum err check_members(const struct command *c)
         return check_named(c);
     case COMMAND_BATCH:
         return check_ops(&c->ops);
+    case COMMAND_NODE_UP:
+        return c->env_id == 0 && command_node_valid(&c->node) ? ERR_OK : ERR_MALFORMED;
+    case COMMAND_NODE_DOWN:
+        return c->env_id == 0 && ((c->flags & COMMAND_IF_REVISION) != 0 || c->if_revision == 0)
+                   ? ERR_OK
+                   : ERR_MALFORMED;
     case COMMAND_GET:
         break;
     }
@@ -272,6 +285,14 @@ static void encode_members(const struct command *c, struct buf *out)
         buf_put_u64(out, c->env_id);
         buf_put_u8(out, (uint8_t)c->ops.count);
         buf_put(out, c->ops.bytes, c->ops.len);
+    } else if (c->op == COMMAND_NODE_UP) {
+        buf_put_u64(out, c->node_id);
+        command_node_encode(&c->node, out);
+    } else if (c->op == COMMAND_NODE_DOWN) {
+        buf_put_u64(out, c->node_id);
+        if ((c->flags & COMMAND_IF_REVISION) != 0) {
+            buf_put_u64(out, c->if_revision);
+        }
     } else {
         encode_named(c, out);
     }
@@ -296,6 +317,14 @@ static void decode_members(struct cursor *in, struct command *c)
         c->ops.count = cursor_u8(in);
         c->ops.len = cursor_left(in);
         c->ops.bytes = cursor_bytes(in, c->ops.len);
+    } else if (c->op == COMMAND_NODE_UP) {
+        c->node_id = cursor_u64(in);
+        command_node_decode(in, &c->node);
+    } else if (c->op == COMMAND_NODE_DOWN) {
+        c->node_id = cursor_u64(in);
+        if ((c->flags & COMMAND_IF_REVISION) != 0) {
+            c->if_revision = cursor_u64(in);
+        }
     } else {
         decode_named(in, c);
     }

@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "command_node.h"
 
 struct buf;
 
@@ -41,15 +42,18 @@ enum {
 
 /* The numbers are part of the format. */
 enum command_op {
-    COMMAND_PUT = 1,    /* register or replace */
-    COMMAND_REMOVE = 2, /* unregister */
-    COMMAND_GET = 3,    /* look at a name: only within a batch */
-    COMMAND_BATCH = 4,  /* several of those above, all or none */
+    COMMAND_PUT = 1,        /* register or replace */
+    COMMAND_REMOVE = 2,     /* unregister */
+    COMMAND_GET = 3,        /* look at a name: only within a batch */
+    COMMAND_BATCH = 4,      /* several of those above, all or none */
+    COMMAND_NODE_UP = 16,   /* a node takes a lease or replaces the one it has */
+    COMMAND_NODE_DOWN = 17, /* its lease ends, and what it holds goes */
 };
 
 enum {
     COMMAND_IF_ABSENT = 1 << 0,   /* put, get: only a free name */
-    COMMAND_IF_REVISION = 1 << 1, /* only the entry whose revision is if_revision */
+    COMMAND_IF_REVISION = 1 << 1, /* only the entry whose revision is if_revision;
+                                     node down: only the lease that runs, with that revision */
     COMMAND_IF_OWNER = 1 << 2,    /* remove, get: only if (node_id, process_id) holds the name */
     COMMAND_KEYED = 1 << 7,       /* any but an operation of a batch: has an idempotency key */
 };
@@ -76,12 +80,14 @@ struct command {
     /* PUT, REMOVE, GET. */
     const char *name; /* not NUL-terminated; borrowed */
     size_t name_len;  /* 1 to COMMAND_NAME_MAX */
-    uint64_t node_id; /* put: the new owner; remove, get: the owner guarded for, else 0 */
+    uint64_t node_id; /* put: the new owner; remove, get: the owner guarded for, else 0;
+                         NODE_UP, NODE_DOWN: the node */
     uint64_t process_id;
     uint64_t if_revision; /* with COMMAND_IF_REVISION, else 0 */
 
     union {
-        struct command_ops ops; /* BATCH */
+        struct command_ops ops;   /* BATCH */
+        struct command_node node; /* NODE_UP */
     };
 };
 

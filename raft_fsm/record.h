@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/list.h"
+
 struct record_key {
     uint64_t env_id;
     const char *name; /* not NUL-terminated; borrowed */
@@ -22,6 +24,7 @@ struct record {
     uint64_t env_id;
     uint64_t node_id;
     uint64_t process_id;
+    struct list link; /* among those of its node (nodes.h); the registry's alone */
     uint16_t name_len;
     char name[];
 };

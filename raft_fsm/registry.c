@@ -21,14 +21,6 @@
  * same. It spreads bits; it keeps no secret. */
 static const uint8_t digest_key[16] = "callsign digest";
 
-struct registry_view {
-    struct registry_pin pin; /* first: whoever lets go of it last frees the view */
-    const struct registry_node *root;
-    uint64_t log_time_ms;
-    uint64_t count;
-    uint64_t digest;
-};
-
 uint64_t registry_mix_record(const struct record *r)
 {
     const uint64_t words[] = {r->env_id, r->node_id, r->process_id, r->revision};
@@ -49,6 +41,7 @@ struct registry *registry_new(const uint8_t hash_key[16])
     registry_heap_init(&r->heap);
     registry_tree_init(&r->tree, &r->heap);
     registry_hash_init(&r->hash, hash_key);
+    nodes_init(&r->nodes, &r->heap, hash_key);
     return r;
 }
 
@@ -58,6 +51,7 @@ void registry_free(struct registry *r)
         return;
     }
     registry_hash_fini(&r->hash);
+    nodes_fini(&r->nodes);
     registry_heap_fini(&r->heap);
     free(r);
 }
@@ -90,7 +84,7 @@ bool registry_find(const struct registry *r, uint64_t env_id, const char *name, 
     const struct record *found =
         registry_hash_find(&r->hash, registry_hash_value(&r->hash, &key), &key);
 
-    if (found == NULL) {
+    if (found == NULL || nodes_gone(&r->nodes, found)) {
         return false;
     }
     *ret_owner = registry_owner_of(found);
@@ -119,11 +113,14 @@ uint64_t registry_memory_bytes(const struct registry *r)
 
 uint64_t registry_digest(const struct registry *r)
 {
-    return r->entries_digest + mix_revision(r->revision);
+    return r->entries_digest + r->nodes.digest + mix_revision(r->revision);
 }
 
-/* A walk of the tree as the caller sees it. */
+/* A walk of the tree, of the registry or of a view, as the caller sees it. */
 struct listing {
+    const struct nodes *nodes;     /* of the registry, or NULL */
+    const struct nodes_view *view; /* else of the view */
+    bool gone_too;
     struct record_key prefix;
     struct record_key after; /* name_len 0: from the beginning */
     registry_visit_cb visit;
@@ -132,8 +129,12 @@ struct listing {
 
 static bool show(const struct listing *l, const struct record *r)
 {
-    const struct entry e = registry_entry_of(r);
+    struct entry e = registry_entry_of(r);
 
+    if (l->nodes != NULL ? nodes_gone(l->nodes, r) : nodes_view_gone(l->view, r)) {
+        e.owner = (struct owner){0};
+        return !l->gone_too || l->visit(l->data, &e);
+    }
     return l->visit(l->data, &e);
 }
 
@@ -165,34 +166,39 @@ static bool name_before(const char *a, size_t a_len, const char *b, size_t b_len
     return order != 0 ? order < 0 : a_len < b_len;
 }
 
+/* `l` says what is walked and who visits. */
 static void walk_range(const struct registry_node *root, const struct registry_range *range,
-                       registry_visit_cb visit, void *data)
+                       struct listing l)
 {
     const struct record_key prefix = {range->env_id, range->prefix_len > 0 ? range->prefix : "",
                                       range->prefix_len};
     const struct record_key after = {range->env_id, range->after_len > 0 ? range->after : "",
                                      range->after_len};
-    struct listing l = {.prefix = prefix, .after = after, .visit = visit, .data = data};
     bool from_after = name_before(prefix.name, prefix.name_len, after.name, after.name_len);
 
+    l.prefix = prefix;
+    l.after = after;
+    l.gone_too = range->gone_too;
     registry_tree_walk(root, from_after ? &after : &prefix, on_record_listed, &l);
 }
 
 void registry_walk(const struct registry *r, const struct registry_range *range,
                    registry_visit_cb visit, void *data)
 {
-    walk_range(r->tree.root, range, visit, data);
+    walk_range(r->tree.root, range,
+               (struct listing){.nodes = &r->nodes, .visit = visit, .data = data});
 }
 
 /* --- Views -------------------------------------------------------------- */
 
 struct registry_view *registry_view_new(struct registry *r)
 {
-    struct registry_view *v = mem_zalloc(1, sizeof *v);
+    struct registry_view *v = mem_zalloc(1, sizeof *v + nodes_view_bytes(&r->nodes));
 
     registry_heap_sweep(&r->heap, REGISTRY_SWEEP_OBJECTS);
     registry_heap_pin(&r->heap, &v->pin, r->revision);
     v->root = r->tree.root;
+    nodes_view_init(&r->nodes, &v->nodes, v + 1);
     v->log_time_ms = r->log_time_ms;
     v->count = r->count;
     v->digest = registry_digest(r);
@@ -238,7 +244,7 @@ uint64_t registry_view_digest(const struct registry_view *v)
 
 void registry_view_walk(const struct registry_view *v, registry_visit_cb visit, void *data)
 {
-    struct listing l = {.visit = visit, .data = data};
+    struct listing l = {.view = &v->nodes, .visit = visit, .data = data};
 
     registry_tree_walk(v->root, NULL, on_record, &l);
 }
@@ -246,7 +252,7 @@ void registry_view_walk(const struct registry_view *v, registry_visit_cb visit, 
 void registry_view_walk_range(const struct registry_view *v, const struct registry_range *range,
                               registry_visit_cb visit, void *data)
 {
-    walk_range(v->root, range, visit, data);
+    walk_range(v->root, range, (struct listing){.view = &v->nodes, .visit = visit, .data = data});
 }
 
 /* --- Restoring ---------------------------------------------------------- */
@@ -268,10 +274,11 @@ enum err registry_load_entry(struct registry *r, const struct entry *e)
     const struct record_key key = {e->env_id, e->name, e->name_len};
     const struct record *last = registry_tree_last(&r->tree);
     struct registry_loading next;
+    uint64_t mix;
 
     CHECK(r->revision == 0);
-    if (!command_name_valid(e->name, e->name_len) || e->owner.revision == 0 ||
-        (last != NULL && record_compare(&key, last) <= 0)) {
+    if (r->nodes.leases_count > 0 || !command_name_valid(e->name, e->name_len) ||
+        e->owner.revision == 0 || (last != NULL && record_compare(&key, last) <= 0)) {
         return ERR_MALFORMED;
     }
     next.hash = registry_hash_value(&r->hash, &key);
@@ -279,7 +286,9 @@ enum err registry_load_entry(struct registry *r, const struct entry *e)
     next.record = registry_make_record(r, &key, &e->owner);
     registry_tree_append(&r->tree, next.record);
     index_loaded(r, next);
-    r->entries_digest += registry_mix_record(next.record);
+    mix = registry_mix_record(next.record);
+    nodes_add(&r->nodes, next.record, mix);
+    r->entries_digest += mix;
     r->count++;
     if (e->owner.revision > r->loaded_max) {
         r->loaded_max = e->owner.revision;
@@ -296,6 +305,7 @@ enum err registry_load_end(struct registry *r, uint64_t revision, uint64_t log_t
     for (unsigned i = 0; i < REGISTRY_LOADING_MAX; i++) {
         index_loaded(r, (struct registry_loading){0});
     }
+    nodes_load_end(&r->nodes);
     r->revision = revision;
     r->log_time_ms = log_time_ms;
     return ERR_OK;

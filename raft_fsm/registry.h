@@ -84,6 +84,9 @@ struct registry_range {
     size_t prefix_len;
     const char *after;
     size_t after_len;
+    bool gone_too; /* for visitors that bound their work: what went with its node and
+                      still takes memory is walked over too, and shown without an
+                      owner: owner.revision is 0 */
 };
 
 /* Visits the entries of the range. Cost: O(log n + visited). */

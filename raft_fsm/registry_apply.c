@@ -4,11 +4,13 @@
  *
  *   put, remove   one name                       apply_named
  *   batch         several names, all or none     registry_batch.c
+ *   node up, down a lease, and what goes with it registry_nodes.c
  */
 #include "base/check.h"
 #include "command.h"
 #include "history.h"
 #include "registry_internal.h"
+#include "registry_nodes.h"
 
 static bool same_owner(const struct owner *held, const struct command *c)
 {
@@ -28,10 +30,13 @@ static enum err judge_held(const struct command *c, const struct owner *held)
     return ERR_OK;
 }
 
-enum err registry_judge(const struct command *c, const struct owner *held)
+enum err registry_judge(const struct registry *r, const struct command *c, const struct owner *held)
 {
     switch (c->op) {
     case COMMAND_PUT:
+        if (nodes_is_down(&r->nodes, c->node_id)) {
+            return ERR_NODE_DOWN;
+        }
         if ((c->flags & COMMAND_IF_ABSENT) != 0) {
             return held != NULL ? ERR_NAME_TAKEN : ERR_OK;
         }
@@ -47,6 +52,8 @@ enum err registry_judge(const struct command *c, const struct owner *held)
     case COMMAND_REMOVE:
         return held == NULL ? ERR_PROCESS_NOT_FOUND : judge_held(c, held);
     case COMMAND_BATCH:
+    case COMMAND_NODE_UP:
+    case COMMAND_NODE_DOWN:
         break;
     }
     CHECK(!"a command on one name");
@@ -84,11 +91,18 @@ static void tell_remove(struct registry *r, const struct record *held, uint64_t 
 static void add_entry(struct registry *r, const struct registry_change *change,
                       const struct owner *owner)
 {
-    struct record *made = registry_make_record(r, &change->key, owner);
+    struct record *made;
+    uint64_t mix;
 
+    if (change->gone != NULL) {
+        registry_bury(r, change->gone, owner->revision);
+    }
+    made = registry_make_record(r, &change->key, owner);
+    mix = registry_mix_record(made);
     registry_tree_insert(&r->tree, made);
     registry_hash_insert(&r->hash, change->hash, made);
-    r->entries_digest += registry_mix_record(made);
+    nodes_add(&r->nodes, made, mix);
+    r->entries_digest += mix;
     r->count++;
     tell_put(r, made, NULL);
 }
@@ -99,8 +113,10 @@ static void replace_owner(struct registry *r, const struct registry_change *chan
 {
     struct record *held = change->held;
     const struct owner previous = registry_owner_of(held);
+    uint64_t mix = registry_mix_record(held);
 
-    r->entries_digest -= registry_mix_record(held);
+    r->entries_digest -= mix;
+    nodes_remove(&r->nodes, held, mix);
     if (registry_heap_shared(&r->heap, held->revision)) {
         struct record *made = registry_make_record(r, &change->key, owner);
 
@@ -113,7 +129,9 @@ static void replace_owner(struct registry *r, const struct registry_change *chan
         held->process_id = owner->process_id;
         held->revision = owner->revision;
     }
-    r->entries_digest += registry_mix_record(held);
+    mix = registry_mix_record(held);
+    r->entries_digest += mix;
+    nodes_add(&r->nodes, held, mix);
     tell_put(r, held, &previous);
 }
 
@@ -121,9 +139,11 @@ static void remove_entry(struct registry *r, const struct registry_change *chang
                          uint64_t revision)
 {
     struct record *held = change->held;
+    const uint64_t mix = registry_mix_record(held);
 
     tell_remove(r, held, revision);
-    r->entries_digest -= registry_mix_record(held);
+    r->entries_digest -= mix;
+    nodes_remove(&r->nodes, held, mix);
     registry_hash_remove(&r->hash, change->hash, held);
     registry_tree_remove(&r->tree, &change->key, revision);
     registry_heap_retire(&r->heap, held);
@@ -144,6 +164,16 @@ void registry_carry_out(struct registry *r, const struct registry_change *change
     }
 }
 
+void registry_bury(struct registry *r, struct record *record, uint64_t revision)
+{
+    const struct record_key key = record_key(record);
+
+    registry_hash_remove(&r->hash, registry_hash_value(&r->hash, &key), record);
+    registry_tree_remove(&r->tree, &key, revision);
+    nodes_remove_gone(&r->nodes, record);
+    registry_heap_retire(&r->heap, record);
+}
+
 /* --- Commands ----------------------------------------------------------------- */
 
 void registry_change_init(const struct registry *r, const struct command *c,
@@ -153,6 +183,10 @@ void registry_change_init(const struct registry *r, const struct command *c,
 
     change.hash = registry_hash_value(&r->hash, &change.key);
     change.held = registry_hash_find(&r->hash, change.hash, &change.key);
+    if (change.held != NULL && nodes_gone(&r->nodes, change.held)) {
+        change.gone = change.held;
+        change.held = NULL;
+    }
     *ret_change = change;
 }
 
@@ -168,7 +202,7 @@ static void apply_named(struct registry *r, const struct command *c, struct verd
         v->owner = registry_owner_of(change.held);
         held = &v->owner;
     }
-    v->err = registry_judge(c, held);
+    v->err = registry_judge(r, c, held);
     if (v->err != ERR_OK || !registry_changes(c, held)) {
         return;
     }
@@ -193,11 +227,14 @@ void registry_apply(struct registry *r, const struct command *c, uint64_t now_ms
 
     DCHECK(command_check(c) == ERR_OK);
     registry_heap_sweep(&r->heap, REGISTRY_SWEEP_OBJECTS);
+    registry_nodes_reclaim(r, REGISTRY_RECLAIM_RECORDS);
     if (now_ms > r->log_time_ms) {
         r->log_time_ms = now_ms;
     }
     if (c->op == COMMAND_BATCH) {
         registry_apply_batch(r, c, &v);
+    } else if (c->op == COMMAND_NODE_UP || c->op == COMMAND_NODE_DOWN) {
+        registry_nodes_apply(r, c, &v);
     } else {
         apply_named(r, c, &v);
     }

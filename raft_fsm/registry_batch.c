@@ -100,7 +100,7 @@ static bool plan_step(struct plan *p, unsigned at, struct verdict_result *result
 
     begin_step(p, at);
     held = s->held ? &s->owner : NULL;
-    err = registry_judge(&s->op, held);
+    err = registry_judge(p->registry, &s->op, held);
     if (err != ERR_OK && !is_result(&s->op, err)) {
         refuse(s, at, err, v);
         return false;

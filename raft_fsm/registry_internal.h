@@ -1,6 +1,6 @@
 /*
  * registry_internal.h - what registry.c (life, looking, views, restoring),
- * registry_apply.c (commands) and registry_batch.c share.
+ * registry_apply.c (commands), registry_batch.c and registry_nodes.c share.
  *
  * A command is judged first, which changes nothing, and then carried out,
  * which cannot fail. Whoever carries out raises the revision, once for the
@@ -9,6 +9,7 @@
 #ifndef CALLSIGN_RAFT_FSM_REGISTRY_INTERNAL_H
 #define CALLSIGN_RAFT_FSM_REGISTRY_INTERNAL_H
 
+#include "nodes.h"
 #include "record.h"
 #include "registry.h"
 #include "registry_hash.h"
@@ -19,6 +20,9 @@
  * command on one name can leave there (a path, two neighbours and a record),
  * and some microseconds at most. */
 enum { REGISTRY_SWEEP_OBJECTS = 16 };
+
+/* And of what went with its node: more than a command can add in its place. */
+enum { REGISTRY_RECLAIM_RECORDS = 2 };
 
 /* Loaded entries that wait for their place in the hash to come from memory:
  * it is a cache miss each, which would else be a third of the time. */
@@ -33,14 +37,24 @@ struct registry {
     struct registry_heap heap;
     struct registry_tree tree;
     struct registry_hash hash;
+    struct nodes nodes;
     struct history *history; /* borrowed; NULL: nobody wants to know */
     uint64_t revision;
     uint64_t log_time_ms;
     uint64_t count;
     uint64_t entries_digest; /* the sum of the entries' mixes, modulo 2^64 */
-    uint64_t loaded_max;     /* the highest revision of a loaded entry */
+    uint64_t loaded_max;     /* the highest revision of anything loaded */
     struct registry_loading loading[REGISTRY_LOADING_MAX]; /* a ring; the hash lacks these yet */
     unsigned loading_at;                                   /* the oldest */
+};
+
+struct registry_view {
+    struct registry_pin pin; /* first: whoever lets go of it last frees the view */
+    const struct registry_node *root;
+    struct nodes_view nodes;
+    uint64_t log_time_ms;
+    uint64_t count;
+    uint64_t digest;
 };
 
 /* One name that a command is about. */
@@ -49,6 +63,7 @@ struct registry_change {
     struct record_key key;
     uint64_t hash;
     struct record *held; /* the entry of that name, or NULL */
+    struct record *gone; /* NULL, or what was of that name until its node went */
 };
 
 static inline struct owner registry_owner_of(const struct record *r)
@@ -71,7 +86,8 @@ void registry_change_init(const struct registry *r, const struct command *c,
 
 /* What the guards of `c` say about a name that is held by `held`, or by nobody
  * (NULL). */
-enum err registry_judge(const struct command *c, const struct owner *held);
+enum err registry_judge(const struct registry *r, const struct command *c,
+                        const struct owner *held);
 
 /* Whether carrying it out changes the table, once it was judged. */
 bool registry_changes(const struct command *c, const struct owner *held);
@@ -79,6 +95,10 @@ bool registry_changes(const struct command *c, const struct owner *held);
 /* Carries it out; `revision` is the one that the whole command leads to. */
 void registry_carry_out(struct registry *r, const struct registry_change *change,
                         uint64_t revision);
+
+/* A record that is gone (nodes.h) leaves the indexes; `revision` is the birth
+ * of what is copied for that. */
+void registry_bury(struct registry *r, struct record *record, uint64_t revision);
 
 /* COMMAND_BATCH: fills the verdict but for its revision. */
 void registry_apply_batch(struct registry *r, const struct command *c, struct verdict *v);

@@ -11,15 +11,19 @@
  *   48  u32 zero
  *   52  u32 CRC32C of the 52 bytes before
  *
- *   sections of at most 1 MiB with their heads, as many as it takes
- *    0  u32 kind = 1
- *    4  u32 number of entries, not 0
- *    8  u32 bytes of the entries
- *   12  u32 CRC32C of the 12 bytes before and of the entries
- *   16  the entries, rising by (env_id, name):
+ *   sections of at most 1 MiB with their heads, as many as it takes, by rising
+ *   kind
+ *    0  u32 kind
+ *    4  u32 number of items, not 0
+ *    8  u32 bytes of the items
+ *   12  u32 CRC32C of the 12 bytes before and of the items
+ *   16  the items
+ *       kind 1, entries rising by (env_id, name):
  *       u16 name_len, u64 env_id, u64 node_id, u64 process_id, u64 revision, name
+ *       kind 16, leases of nodes rising by node_id:
+ *       u64 node_id, u64 revision, u8 up, then the terms as in a command (command_node.c)
  *
- *   end, a section of kind 2 with 0 entries and 0 bytes; nothing follows
+ *   end, a section of kind 2 with 0 items and 0 bytes; nothing follows
  *
  * The reader believes nothing: checksums tell damage, the counts and the
  * digest tell what no checksum can (sections that are missing or swapped).
@@ -31,7 +35,9 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/crc32c.h"
+#include "command_node.h"
 #include "registry.h"
+#include "registry_nodes.h"
 
 enum {
     SNAPSHOT_VERSION = 1,
@@ -39,11 +45,13 @@ enum {
     HEAD_BYTES = 56,
     SECTION_ENTRIES = 1,
     SECTION_END = 2,
+    SECTION_NODES = 16,
     SECTION_HEAD_BYTES = 16,
     SECTION_COUNT_AT = 4,
     SECTION_LENGTH_AT = 8,
     SECTION_CRC_AT = 12,
     ENTRY_HEAD_BYTES = 34,
+    NODE_BYTES_MAX = 17 + 4 + 1 + COMMAND_ADDRESS_MAX + 2 + COMMAND_ATTRIBUTES_MAX,
 };
 
 static const char magic[MAGIC_BYTES] = {'C', 'S', 'R', 'E', 'G', 'S', 'N', 'P'};
@@ -102,17 +110,27 @@ static void write_head(struct writer *w, const struct registry_view *v)
     w->err = w->sink(w->data, s->data, s->len);
 }
 
+/* Room for an item of n bytes, in another section if need be. */
+static bool reserve(struct writer *w, uint32_t kind, size_t n)
+{
+    if (w->section.len + n > SNAPSHOT_PIECE_MAX) {
+        end_section(w);
+        if (w->err != ERR_OK) {
+            return false;
+        }
+        begin_section(w, kind);
+    }
+    w->count++;
+    return true;
+}
+
 static bool on_entry(void *data, const struct entry *e)
 {
     struct writer *w = data;
     struct buf *s = &w->section;
 
-    if (s->len + ENTRY_HEAD_BYTES + e->name_len > SNAPSHOT_PIECE_MAX) {
-        end_section(w);
-        if (w->err != ERR_OK) {
-            return false;
-        }
-        begin_section(w, SECTION_ENTRIES);
+    if (!reserve(w, SECTION_ENTRIES, ENTRY_HEAD_BYTES + e->name_len)) {
+        return false;
     }
     buf_put_u16(s, (uint16_t)e->name_len);
     buf_put_u64(s, e->env_id);
@@ -120,8 +138,31 @@ static bool on_entry(void *data, const struct entry *e)
     buf_put_u64(s, e->owner.process_id);
     buf_put_u64(s, e->owner.revision);
     buf_put(s, e->name, e->name_len);
-    w->count++;
     return true;
+}
+
+static bool on_node(void *data, const struct node_info *i)
+{
+    struct writer *w = data;
+    const struct command_node terms = {i->ttl_ms, i->address, i->address_len, i->attributes,
+                                       i->attributes_len};
+
+    if (!reserve(w, SECTION_NODES, NODE_BYTES_MAX)) {
+        return false;
+    }
+    buf_put_u64(&w->section, i->node_id);
+    buf_put_u64(&w->section, i->revision);
+    buf_put_u8(&w->section, i->state == REGISTRY_NODE_UP);
+    command_node_encode(&terms, &w->section);
+    return true;
+}
+
+/* The last section of a kind, if anything is in it. */
+static void finish_section(struct writer *w)
+{
+    if (w->err == ERR_OK && w->count > 0) {
+        end_section(w);
+    }
 }
 
 enum err snapshot_write(const struct registry_view *v, snapshot_sink_cb sink, void *data)
@@ -133,9 +174,12 @@ enum err snapshot_write(const struct registry_view *v, snapshot_sink_cb sink, vo
     if (w.err == ERR_OK) {
         begin_section(&w, SECTION_ENTRIES);
         registry_view_walk(v, on_entry, &w);
+        finish_section(&w);
     }
-    if (w.err == ERR_OK && w.count > 0) {
-        end_section(&w);
+    if (w.err == ERR_OK) {
+        begin_section(&w, SECTION_NODES);
+        registry_nodes_view_walk(v, on_node, &w);
+        finish_section(&w);
     }
     if (w.err == ERR_OK) {
         begin_section(&w, SECTION_END);
@@ -195,6 +239,30 @@ static enum err read_entry(struct cursor *in, struct registry *r)
     return in->bad ? ERR_MALFORMED : registry_load_entry(r, &e);
 }
 
+static enum err read_node(struct cursor *in, struct registry *r)
+{
+    struct node_info i = {0};
+    struct command_node terms;
+    unsigned up;
+
+    i.node_id = cursor_u64(in);
+    i.revision = cursor_u64(in);
+    up = cursor_u8(in);
+    command_node_decode(in, &terms);
+    i.state = up != 0 ? REGISTRY_NODE_UP : REGISTRY_NODE_DOWN;
+    i.ttl_ms = terms.ttl_ms;
+    i.address = terms.address;
+    i.address_len = terms.address_len;
+    i.attributes = terms.attributes;
+    i.attributes_len = terms.attributes_len;
+    return in->bad || up > 1 ? ERR_MALFORMED : registry_nodes_load(r, &i);
+}
+
+static bool kind_known(uint32_t kind)
+{
+    return kind == SECTION_ENTRIES || kind == SECTION_NODES || kind == SECTION_END;
+}
+
 /* One section; ret_end tells whether it was the last. */
 static enum err read_section(struct cursor *in, struct registry *r, bool *ret_end)
 {
@@ -204,25 +272,25 @@ static enum err read_section(struct cursor *in, struct registry *r, bool *ret_en
     uint32_t bytes = cursor_u32(in);
     uint32_t crc = cursor_u32(in);
     const uint8_t *payload = cursor_bytes(in, bytes);
-    struct cursor entries;
+    struct cursor items;
     enum err err;
 
     if (in->bad || bytes > SNAPSHOT_PIECE_MAX - SECTION_HEAD_BYTES ||
         crc != section_crc(start, SECTION_HEAD_BYTES + (size_t)bytes)) {
         return ERR_MALFORMED;
     }
-    if ((kind != SECTION_ENTRIES && kind != SECTION_END) || (kind == SECTION_END) != (count == 0)) {
+    if (!kind_known(kind) || (kind == SECTION_END) != (count == 0)) {
         return ERR_MALFORMED;
     }
-    cursor_init(&entries, payload, bytes);
+    cursor_init(&items, payload, bytes);
     for (uint32_t i = 0; i < count; i++) {
-        err = read_entry(&entries, r);
+        err = kind == SECTION_NODES ? read_node(&items, r) : read_entry(&items, r);
         if (err != ERR_OK) {
             return err;
         }
     }
     *ret_end = kind == SECTION_END;
-    return cursor_left(&entries) == 0 ? ERR_OK : ERR_MALFORMED;
+    return cursor_left(&items) == 0 ? ERR_OK : ERR_MALFORMED;
 }
 
 static enum err read_all(struct cursor *in, struct registry *r)

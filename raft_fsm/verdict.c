@@ -6,6 +6,7 @@
  *   u16 flags      FLAG_*
  *   u64 revision   of the registry
  *   owner          with FLAG_OWNER: u64 node, u64 process, u64 revision
+ *   u64 removed    with FLAG_REMOVED: how many names went, not 0
  *   u8 at, u8 outcome
  *                  with FLAG_REFUSED: which operation of a batch, and why
  *   u8 count, then each: u8 outcome, u8 flags, the owner with RESULT_OWNER
@@ -28,7 +29,8 @@ enum {
     FLAG_REPLAYED = 1 << 3,
     FLAG_REFUSED = 1 << 4,
     FLAG_RESULTS = 1 << 5,
-    FLAGS_KNOWN = (1 << 6) - 1,
+    FLAG_REMOVED = 1 << 8,
+    FLAGS_KNOWN = ((1 << 6) - 1) | FLAG_REMOVED,
 };
 
 enum { RESULT_CREATED = 1 << 0, RESULT_OWNER = 1 << 1, RESULT_FLAGS_KNOWN = (1 << 2) - 1 };
@@ -44,6 +46,9 @@ static const struct {
     {4, ERR_NOT_OWNER},
     {5, ERR_REVISION_EXHAUSTED},
     {6, ERR_BATCH_REFUSED},
+    {16, ERR_NODE_NOT_FOUND},
+    {17, ERR_NODE_DOWN},
+    {18, ERR_TOO_MANY_NODES},
 };
 
 enum { OUTCOMES = sizeof outcomes / sizeof outcomes[0] };
@@ -122,7 +127,7 @@ static unsigned flags_of(const struct verdict *v)
     return (v->created ? FLAG_CREATED : 0) | (v->changed ? FLAG_CHANGED : 0) |
            (v->has_owner ? FLAG_OWNER : 0) | (v->replayed ? FLAG_REPLAYED : 0) |
            (v->err == ERR_BATCH_REFUSED ? FLAG_REFUSED : 0) |
-           (v->results != NULL ? FLAG_RESULTS : 0);
+           (v->results != NULL ? FLAG_RESULTS : 0) | (v->removed != 0 ? FLAG_REMOVED : 0);
 }
 
 void verdict_encode(const struct verdict *v, struct buf *out)
@@ -134,6 +139,9 @@ void verdict_encode(const struct verdict *v, struct buf *out)
     buf_put_u64(out, v->revision);
     if ((flags & FLAG_OWNER) != 0) {
         put_owner(out, &v->owner);
+    }
+    if ((flags & FLAG_REMOVED) != 0) {
+        buf_put_u64(out, v->removed);
     }
     if ((flags & FLAG_REFUSED) != 0) {
         buf_put_u8(out, (uint8_t)v->refused_at);
@@ -210,6 +218,9 @@ bool verdict_decode(struct cursor *in, struct verdict *ret_verdict)
     if (v.has_owner) {
         v.owner = take_owner(in);
     }
+    if ((flags & FLAG_REMOVED) != 0) {
+        v.removed = cursor_u64(in);
+    }
     if ((flags & FLAG_REFUSED) != 0) {
         v.refused_at = cursor_u8(in);
         v.refused_by = take_outcome(in);
@@ -218,6 +229,7 @@ bool verdict_decode(struct cursor *in, struct verdict *ret_verdict)
         v.results = take_results(in);
     }
     if (in->bad || (flags & ~(unsigned)FLAGS_KNOWN) != 0 ||
+        ((flags & FLAG_REMOVED) != 0) != (v.removed != 0) ||
         ((flags & FLAG_REFUSED) != 0) != (v.err == ERR_BATCH_REFUSED) ||
         ((flags & FLAG_RESULTS) != 0 && v.results == NULL)) {
         verdict_clear(&v);

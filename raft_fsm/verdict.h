@@ -55,6 +55,9 @@ struct verdict {
                            otherwise the entry that stands in the way, if any */
     uint64_t revision;  /* of the registry after the command */
 
+    /* A node that went down: how many names went with it. */
+    uint64_t removed;
+
     /* BATCH_REFUSED: which operation, from 0, and why; `owner` is of its name. */
     unsigned refused_at;
     enum err refused_by;

@@ -7,8 +7,12 @@
 #include "base/mem.h"
 #include "command.h"
 #include "core_list.h"
+#include "core_nodes.h"
+#include "core_space.h"
 #include "frame.h"
+#include "leases_ask.h"
 #include "registry.h"
+#include "registry_nodes.h"
 
 /* How long a write waits for a leader before it is refused, in election
  * timeouts since one was last known: an ordinary election takes two. When
@@ -17,8 +21,11 @@
 enum { LEADER_PATIENCE = 5 };
 /* Deadlines are looked at this often. */
 enum { SCAN_MS = 20 };
-/* How often a leader that is short of disk space offers its leadership. */
-enum { HAND_OVER_MIN_MS = 1000, HAND_OVER_MAX_MS = 60000 };
+/* Entries whose memory is given back in one turn, after their node went: a
+ * millisecond. */
+enum { RECLAIM_RECORDS = 400 };
+/* A turn that comes so many heartbeats late was not heard in. */
+enum { DEAF_HEARTBEATS = 5 };
 
 static uint64_t now(const struct core *c)
 {
@@ -87,6 +94,11 @@ static void look_up(struct core *c, struct service_request *r)
     const struct command *k = &r->command;
     bool found = true;
 
+    r->staleness_ms = staleness_ms(c);
+    if (r->op == SERVICE_NODES) {
+        core_nodes_read(c, r);
+        return;
+    }
     if (r->op == SERVICE_WATCH) {
         if (!core_cut_serve(&c->cut, registry(c), c->consensus.fsm.history, now(c), r)) {
             answer(c, r, ERR_OVERLOADED);
@@ -98,7 +110,6 @@ static void look_up(struct core *c, struct service_request *r)
         found = registry_find(registry(c), k->env_id, k->name, k->name_len, &r->found);
     }
     r->revision = registry_revision(registry(c));
-    r->staleness_ms = staleness_ms(c);
     answer(c, r, found ? ERR_OK : ERR_PROCESS_NOT_FOUND);
 }
 
@@ -214,6 +225,10 @@ static void on_gate_open(void *data, struct readgate_waiter *w)
         c->is_caught_up = true;
         return;
     }
+    if (w == &c->leases.waiter) {
+        leases_confirmed(&c->leases);
+        return;
+    }
     look_up(c, LIST_ENTRY(w, struct service_request, waiter));
 }
 
@@ -292,6 +307,8 @@ void core_submit(struct core *c, struct service_request *r)
         answer(c, r, ERR_SHUTTING_DOWN);
     } else if (c->live_count > CORE_REQUESTS_MAX) {
         answer(c, r, ERR_OVERLOADED);
+    } else if (r->op == SERVICE_HEARTBEAT) {
+        core_nodes_beat(c, r);
     } else if (r->op != SERVICE_WRITE) {
         r->waiter.from = 0;
         read(c, r);
@@ -309,6 +326,10 @@ static void expire(struct core *c, struct service_request *r, enum err why)
 {
     if (r->op == SERVICE_WRITE) {
         answer(c, r, take_back(c, &r->proposal) ? why : ERR_OUTCOME_UNKNOWN);
+        return;
+    }
+    if ((r->op == SERVICE_HEARTBEAT || r->op == SERVICE_NODES) && core_nodes_take_back(c, r)) {
+        answer(c, r, r->op == SERVICE_NODES ? ERR_OK : why);
         return;
     }
     list_remove(&r->waiter.link);
@@ -378,6 +399,9 @@ enum err core_on_frame(struct core *c, uint64_t from, const struct frame *f)
     case FRAME_TERM_QUESTION:
     case FRAME_TERM_ANSWER:
         return readgate_on_frame(&c->readgate, from, f);
+    case FRAME_LEASE_ASK:
+    case FRAME_LEASE_RESULT:
+        return leases_ask_on_frame(&c->leases, from, f);
     case FRAME_PROBE:
     case FRAME_PROBE_RESULT:
         return probation_on_frame(&c->probation, from, f);
@@ -393,6 +417,7 @@ void core_on_link_down(struct core *c, uint64_t id, bool outgoing)
     }
     forward_link_down(&c->forward, id);
     readgate_link_down(&c->readgate, id);
+    leases_ask_link_down(&c->leases, id);
 }
 
 void core_on_drain(struct core *c, uint64_t id)
@@ -419,29 +444,6 @@ static void watch_leader(struct core *c)
     }
 }
 
-void core_set_short_of_space(struct core *c, bool is_short)
-{
-    c->short_of_space = is_short;
-    c->consensus.refusal = is_short ? ERR_DISK_LOW : ERR_OK;
-    c->hand_over_ms = now(c);
-    c->hand_over_wait_ms = HAND_OVER_MIN_MS;
-}
-
-/* Whoever takes over may be short of space too and give it back: each offer
- * waits twice as long as the one before. */
-static void offer_leadership(struct core *c)
-{
-    if (!c->short_of_space || !consensus_leads_for_sure(&c->consensus) ||
-        now(c) < c->hand_over_ms || consensus_voters(&c->consensus) < 2) {
-        return;
-    }
-    c->hand_over_ms = now(c) + c->hand_over_wait_ms;
-    if (c->hand_over_wait_ms < HAND_OVER_MAX_MS) {
-        c->hand_over_wait_ms *= 2;
-    }
-    (void)consensus_transfer(&c->consensus, 0); /* nobody there: offered again */
-}
-
 void core_turn(struct core *c)
 {
     enum err e;
@@ -453,12 +455,14 @@ void core_turn(struct core *c)
     }
     c->readgate.mute = !probation_over(&c->probation);
     watch_leader(c);
-    offer_leadership(c);
+    core_space_turn(c);
     reroute(c);
+    leases_turn(&c->leases, c->seen_leader);
     readgate_turn(&c->readgate);
     serve_caught_up(c);
     core_cut_turn(&c->cut, now(c));
     scan_deadlines(c);
+    c->busy = registry_nodes_reclaim(registry(c), RECLAIM_RECORDS) == RECLAIM_RECORDS;
     consensus_flush(&c->consensus);
     if (c->seen_leader != c->id) {
         forward_flush(&c->forward, c->seen_leader);
@@ -500,6 +504,11 @@ enum err core_init(struct core *c, const struct core_config *config, const struc
     c->readgate.clock = env->data;
     c->readgate.data = c;
     forward_init(&c->forward, &c->consensus, env->net, config->life);
+    leases_init(&c->leases, &c->consensus, &c->readgate, env->net, config->life);
+    c->leases.now_ms = env->now_ms;
+    c->leases.clock = env->data;
+    c->leases.retry_ms = heartbeat_ms;
+    c->leases.deaf_ms = heartbeat_ms * DEAF_HEARTBEATS;
     probation_init(&c->probation, &c->consensus, env->net, id, heartbeat_ms * 4);
     c->probation.now_ms = env->now_ms;
     c->probation.write_voter = env->write_voter;
@@ -554,6 +563,7 @@ void core_close(struct core *c, void (*closed)(void *data))
     }
     list_remove(&c->caught_up.link);
     core_cut_drop(&c->cut);
+    leases_close(&c->leases);
     consensus_close(&c->consensus, closed);
 }
 
@@ -561,10 +571,16 @@ void core_fini(struct core *c)
 {
     readgate_fini(&c->readgate);
     forward_fini(&c->forward);
+    leases_fini(&c->leases);
     consensus_fini(&c->consensus);
 }
 
 /* --- Looking ---------------------------------------------------------------------------------- */
+
+void core_answer(struct core *c, struct service_request *r, enum err e)
+{
+    answer(c, r, e);
+}
 
 bool core_ready(struct core *c)
 {

@@ -32,6 +32,7 @@
 #include "consensus.h"
 #include "core_cut.h"
 #include "forward.h"
+#include "leases.h"
 #include "probation.h"
 #include "readgate.h"
 #include "service.h"
@@ -73,6 +74,7 @@ struct core {
     struct readgate readgate;
     struct forward forward;
     struct probation probation;
+    struct leases leases;
     struct core_env env;
     uint64_t id;
     unsigned election_timeout_ms;
@@ -91,6 +93,7 @@ struct core {
     uint64_t leader_seen_ms;    /* when a leader was known last */
     uint64_t leader_contact_ms; /* when one was heard last; 0 never */
     struct core_cut cut;
+    bool busy; /* work is left over: another turn is wanted at once */
     bool draining;
     bool short_of_space;   /* must not lead */
     uint64_t hand_over_ms; /* leadership is offered to the others next then */
@@ -118,10 +121,6 @@ void core_on_drain(struct core *c, uint64_t id);
  * heartbeat. */
 void core_turn(struct core *c);
 
-/* This disk is short of space (or no longer): as leader the replica refuses
- * writes with ERR_DISK_LOW and offers its leadership to the others. */
-void core_set_short_of_space(struct core *c, bool is_short);
-
 /* From now on new requests are refused and leadership is handed over. */
 void core_drain(struct core *c);
 bool core_idle(const struct core *c);
@@ -129,6 +128,9 @@ bool core_idle(const struct core *c);
 /* Answers what is left and closes libraft; `closed` once nothing is left. */
 void core_close(struct core *c, void (*closed)(void *data));
 void core_fini(struct core *c);
+
+/* For core_*.c alone: the request is done. */
+void core_answer(struct core *c, struct service_request *r, enum err e);
 
 /* Whether this replica has caught up and knows a leader. */
 bool core_ready(struct core *c);

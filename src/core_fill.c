@@ -6,6 +6,7 @@
 
 #include "core.h"
 #include "registry.h"
+#include "registry_nodes.h"
 
 static enum service_role role_of(int role)
 {
@@ -80,4 +81,12 @@ void core_fill_metrics(const struct core *c, struct service_metrics *ret_metrics
         m->guard_hits[i] = k->raftio.guard.hits[i];
     }
     m->requests_waiting = c->live_count;
+    m->nodes_up = registry_nodes_up(registry);
+    m->nodes_known = registry_nodes_known(registry);
+    m->names_gone = registry_nodes_gone(registry);
+    m->leases_renewed = c->leases.stats.renewed;
+    m->leases_not_found = c->leases.stats.not_found;
+    m->leases_expired = c->leases.stats.expired;
+    m->leases_asked = c->leases.stats.asked;
+    m->leases_deaf = c->leases.stats.deaf;
 }

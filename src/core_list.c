@@ -16,7 +16,7 @@ struct paging {
 
 static bool wanted(const struct service_list *list, const struct entry *e)
 {
-    return !list->by_node || e->owner.node_id == list->node_id;
+    return e->owner.revision != 0 && (!list->by_node || e->owner.node_id == list->node_id);
 }
 
 static void add(struct paging *g, const struct entry *e)
@@ -58,6 +58,7 @@ struct service_page *core_list(const struct registry *r, uint64_t env_id,
         .prefix_len = list->prefix_len,
         .after = list->after,
         .after_len = list->after_len,
+        .gone_too = true,
     };
     size_t names = (size_t)list->limit * COMMAND_NAME_MAX;
     size_t entries = list->limit * sizeof(struct entry);

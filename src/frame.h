@@ -53,6 +53,8 @@ enum frame_type {
     FRAME_TERM_ANSWER = 37,
     FRAME_PROBE = 38, /* "what do you hold?", asked by a replica without a past */
     FRAME_PROBE_RESULT = 39,
+    FRAME_LEASE_ASK = 40, /* heartbeats of nodes, and how much is left of their leases */
+    FRAME_LEASE_RESULT = 41,
 };
 
 struct frame {

@@ -18,6 +18,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "core_space.h"
 #include "history.h"
 #include "replica_internal.h"
 
@@ -151,6 +152,21 @@ static void tell_changes(struct replica *r)
     }
 }
 
+static void on_idle(uv_idle_t *handle)
+{
+    (void)handle; /* that it is there keeps the loop from sleeping */
+}
+
+/* The loop goes on at once while there is work left over. */
+static void stay_awake(struct replica *r)
+{
+    if (r->core.busy) {
+        uv_idle_start(&r->idle, on_idle);
+    } else {
+        uv_idle_stop(&r->idle);
+    }
+}
+
 /* After the loop has read and timed, before it sleeps. */
 static void turn(struct replica *r)
 {
@@ -158,6 +174,7 @@ static void turn(struct replica *r)
         return;
     }
     core_turn(&r->core);
+    stay_awake(r);
     log_changes(r);
     tell_changes(r);
     service_beat(r->service, uv_now(&r->loop));
@@ -190,7 +207,7 @@ static void watch_space(struct replica *r)
         return;
     }
     r->space = space;
-    core_set_short_of_space(&r->core, space != STORAGE_SPACE_ENOUGH);
+    core_space_set(&r->core, space != STORAGE_SPACE_ENOUGH);
     log_event(space == STORAGE_SPACE_ENOUGH ? LOG_INFO : LOG_ERROR, "disk_space",
               "state=%s data_dir=%s action=%s", names[space], LOG_Q(r->config->data_dir),
               LOG_Q(space == STORAGE_SPACE_ENOUGH
@@ -226,6 +243,7 @@ static void close_handles(struct replica *r)
     close_handle(&r->prepare);
     close_handle(&r->check);
     close_handle(&r->beat);
+    close_handle(&r->idle);
     close_handle(&r->sigterm);
     close_handle(&r->sigint);
     close_handle(&r->sighup);
@@ -314,6 +332,7 @@ static void start_handles(struct replica *r)
     uv_prepare_init(&r->loop, &r->prepare);
     uv_check_init(&r->loop, &r->check);
     uv_timer_init(&r->loop, &r->beat);
+    uv_idle_init(&r->loop, &r->idle);
     uv_signal_init(&r->loop, &r->sigterm);
     uv_signal_init(&r->loop, &r->sigint);
     uv_signal_init(&r->loop, &r->sighup);

@@ -35,17 +35,21 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "command.h"
+#include "leaseask.h"
 #include "proposal.h"
 #include "readwait.h"
 #include "registry.h"
+#include "registry_nodes.h"
 
 enum service_op {
-    SERVICE_WRITE,   /* apply `command` through the log */
-    SERVICE_READ,    /* look (command.env_id, command.name) up */
-    SERVICE_LIST,    /* a page of the names of command.env_id, as `list` says */
-    SERVICE_WATCH,   /* where a watch begins: a view of the registry, or nothing but a wait */
-    SERVICE_CLUSTER, /* the state of the cluster as this replica sees it */
-    SERVICE_METRICS, /* counters of the core */
+    SERVICE_WRITE,     /* apply `command` through the log */
+    SERVICE_READ,      /* look (command.env_id, command.name) up */
+    SERVICE_LIST,      /* a page of the names of command.env_id, as `list` says */
+    SERVICE_WATCH,     /* where a watch begins: a view of the registry, or nothing but a wait */
+    SERVICE_HEARTBEAT, /* renew the lease of command.node_id */
+    SERVICE_NODES,     /* list.by_node: node list.node_id; else list.limit of them from it on */
+    SERVICE_CLUSTER,   /* the state of the cluster as this replica sees it */
+    SERVICE_METRICS,   /* counters of the core */
 };
 
 enum service_consistency {
@@ -64,6 +68,7 @@ enum {
     SERVICE_PAGE_MAX = 1000,             /* entries of a page */
     SERVICE_PAGE_NAMES_MAX = 128 * 1024, /* bytes of all its names */
     SERVICE_PAGE_SCAN_MAX = 10000,       /* entries looked at for it */
+    SERVICE_NODE_TEXT_MAX = COMMAND_ADDRESS_MAX + COMMAND_ATTRIBUTES_MAX,
 };
 
 /* What to list. Either text may be NULL with length 0, which asks for nothing. */
@@ -85,6 +90,25 @@ struct service_page {
     size_t next_len;
     char next[COMMAND_NAME_MAX]; /* the last name looked at: go on behind it */
     struct entry entries[];
+};
+
+/* One node of a page. */
+struct service_node {
+    struct node_info info;
+    bool left_known; /* of the lease; only the leader can tell */
+    uint64_t left_ms;
+    struct lease_ask ask;       /* the core's */
+    struct service_nodes *page; /* the core's */
+};
+
+/* In one piece of memory, the texts included. May be short of the limit and not
+ * the last: `more` tells. */
+struct service_nodes {
+    unsigned count;
+    bool more;
+    unsigned open; /* the core's: questions to the leader */
+    struct service_request *request;
+    struct service_node at[];
 };
 
 enum service_health { SERVICE_OK, SERVICE_DEGRADED, SERVICE_NO_QUORUM };
@@ -132,6 +156,8 @@ struct service_metrics {
     uint64_t peers_connected, peer_bytes_in, peer_bytes_out, peer_frames_dropped;
     uint64_t loop_stall_max_us; /* longest turn of the core loop */
     uint64_t requests_waiting;
+    uint64_t nodes_up, nodes_known, names_gone;
+    uint64_t leases_renewed, leases_not_found, leases_expired, leases_asked, leases_deaf;
 };
 
 struct core;
@@ -142,8 +168,8 @@ struct service_request {
     /* The caller's, before submit. */
     enum service_op op;
     struct command command;               /* valid; READ uses env_id, name and name_len */
-    struct service_list list;             /* LIST, of command.env_id */
-    enum service_consistency consistency; /* READ, LIST, WATCH */
+    struct service_list list;             /* LIST, of command.env_id; NODES */
+    enum service_consistency consistency; /* READ, LIST, WATCH, NODES */
     uint64_t at_least;                    /* with SERVICE_AT_LEAST: a revision */
     bool resumes;        /* WATCH: goes on behind at_least, if the history is still there */
     uint32_t timeout_ms; /* answered at the latest this long after submit */
@@ -155,10 +181,12 @@ struct service_request {
                                ends it with verdict_clear() */
     struct owner found;     /* READ, ERR_OK */
     uint64_t revision;      /* what the answer reflects; 0 where it reflects nothing */
-    uint64_t staleness_ms;  /* READ, LIST, WATCH: since a leader was heard; UINT64_MAX: never */
+    uint64_t staleness_ms;  /* READ, LIST, WATCH, NODES: since a leader was heard; UINT64_MAX:
+                               never */
     uint64_t leader_id;     /* who leads as far as this replica knows; 0 unknown */
     struct service_cluster *cluster; /* CLUSTER: heap, the caller frees with free() */
     struct service_page *page;       /* LIST, ERR_OK: heap, the caller frees with free() */
+    struct service_nodes *nodes;     /* NODES, ERR_OK: heap, the caller frees with free() */
     struct registry_view *view;      /* WATCH, ERR_OK: the caller's; NULL: it can be resumed */
     struct service_metrics *metrics; /* METRICS: heap, the caller frees with free() */
 
@@ -167,7 +195,8 @@ struct service_request {
     struct service_port *port;
     struct core *core;
     struct proposal proposal;      /* WRITE */
-    struct readgate_waiter waiter; /* READ, LIST, WATCH */
+    struct readgate_waiter waiter; /* READ, LIST, WATCH, NODES */
+    struct lease_ask ask;          /* HEARTBEAT; its ttl_ms and left_ms are the answer */
     uint64_t deadline_ms;          /* on the core's clock */
 };
 

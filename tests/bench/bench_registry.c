@@ -24,9 +24,14 @@
 #include "base/mem.h"
 #include "command.h"
 #include "registry.h"
+#include "registry_nodes.h"
 #include "snapshot.h"
 
 enum { NAME_BYTES = 32, PAGE = 100, PROBES_MAX = 1000000 };
+
+/* The node that dies, and how many entries of it are given back at once, as
+ * src/core.c does. */
+enum { DOOMED = 7000, SLICE = 400 };
 
 /* Calls between two looks at the processor's time, which cost a system call. */
 enum { WINDOW = 64 };
@@ -153,7 +158,8 @@ static uint64_t pick(const struct bench *b, uint64_t i)
     return shuffle(i + 12345) % b->names;
 }
 
-static void measure_find(struct bench *b, const char *what, uint64_t offset)
+/* Names from the offset on, of which all are there or none. */
+static void measure_find(struct bench *b, const char *what, uint64_t offset, bool there)
 {
     char(*names)[NAME_BYTES + 1] = mem_alloc(probes(b) * sizeof *names);
     struct owner owner;
@@ -167,7 +173,7 @@ static void measure_find(struct bench *b, const char *what, uint64_t offset)
         found += registry_find(b->registry, 1, names[i], NAME_BYTES, &owner);
     }
     report(b, what, probes(b));
-    CHECK(found == (offset == 0 ? probes(b) : 0));
+    CHECK(found == (there ? probes(b) : 0));
     free(names);
 }
 
@@ -287,6 +293,50 @@ static void fill(struct bench *b)
     report(b, "loaded", b->names);
 }
 
+static uint64_t timed_down(struct bench *b)
+{
+    const struct command c = {.op = COMMAND_NODE_DOWN, .node_id = DOOMED};
+    struct verdict v;
+    uint64_t ns = clock_ns(CLOCK_MONOTONIC);
+
+    registry_apply(b->registry, &c, 1, &v);
+    b->slowest_ns = clock_ns(CLOCK_MONOTONIC) - ns;
+    CHECK(v.err == ERR_OK && v.changed);
+    return v.removed;
+}
+
+/* A node takes over as many names as there are probes, and dies. */
+static void measure_node_down(struct bench *b)
+{
+    char name[NAME_BYTES + 1];
+    struct command c = {.op = COMMAND_PUT, .env_id = 1, .name = name, .name_len = NAME_BYTES};
+    struct verdict v;
+    uint64_t removed, slices = 0, ns;
+
+    c.node_id = DOOMED;
+    for (uint64_t i = 0; i < probes(b); i++) {
+        make_name(b, i, name);
+        registry_apply(b->registry, &c, 1, &v);
+    }
+    begin(b);
+    removed = timed_down(b);
+    report(b, "node down", 1);
+    printf("%-32s %10" PRIu64 "\n", "  names that went with it", removed);
+    if (removed == b->names) {
+        measure_find(b, "find, gone and not given back", 0, false);
+    }
+    begin(b);
+    while (registry_nodes_gone(b->registry) > 0) {
+        ns = clock_ns(CLOCK_MONOTONIC);
+        registry_nodes_reclaim(b->registry, SLICE);
+        ns = clock_ns(CLOCK_MONOTONIC) - ns;
+        b->slowest_ns = ns > b->slowest_ns ? ns : b->slowest_ns;
+        end_window(b);
+        slices++;
+    }
+    report(b, "given back, slices of 400", slices);
+}
+
 static void measure_all(struct bench *b)
 {
     uint64_t before = resident();
@@ -294,8 +344,8 @@ static void measure_all(struct bench *b)
     fill(b);
     printf("%-32s %10.1f MB, %.1f bytes an entry\n", "  resident memory",
            (double)(resident() - before) / 1e6, (double)(resident() - before) / (double)b->names);
-    measure_find(b, "find, there", 0);
-    measure_find(b, "find, not there", b->names);
+    measure_find(b, "find, there", 0, true);
+    measure_find(b, "find, not there", b->names, false);
     begin(b);
     for (uint64_t i = 0; i < probes(b); i++) {
         apply(b, COMMAND_PUT, pick(b, i), 2 + i);
@@ -314,6 +364,7 @@ static void measure_all(struct bench *b)
         apply(b, COMMAND_PUT, i, 5);
     }
     report(b, "put, created again", probes(b));
+    measure_node_down(b);
 }
 
 int main(int argc, char **argv)

@@ -1,6 +1,7 @@
 #include "tests/lib/testcore.h"
 #include "core_cut.h"
 #include "core_list.h"
+#include "core_nodelist.h"
 #include "history.h"
 
 #include <pthread.h>
@@ -81,6 +82,34 @@ static struct service_cluster *describe(struct testcore *core, bool ready)
     return c;
 }
 
+static void beat(const struct testcore *core, struct service_request *r)
+{
+    struct node_info info;
+
+    if (!registry_nodes_find(core->registry, r->command.node_id, &info) ||
+        info.state != REGISTRY_NODE_UP) {
+        r->err = ERR_NODE_NOT_FOUND;
+        return;
+    }
+    r->ask.ttl_ms = info.ttl_ms;
+    r->ask.left_ms = info.ttl_ms;
+}
+
+/* Of the leases that run, those of even ids are known to the tenth second. */
+static void list_nodes(const struct testcore *core, struct service_request *r)
+{
+    r->nodes = core_nodelist(core->registry, &r->list);
+    for (unsigned i = 0; i < r->nodes->count; i++) {
+        struct service_node *n = &r->nodes->at[i];
+
+        n->left_known = n->info.state == REGISTRY_NODE_UP && n->info.node_id % 2 == 0;
+        n->left_ms = n->info.ttl_ms - 100;
+    }
+    if (r->list.by_node && r->nodes->count == 0) {
+        r->err = ERR_NODE_NOT_FOUND;
+    }
+}
+
 static void respond(struct testcore *core, struct service_request *r, enum err fail, bool ready)
 {
     const struct command *c = &r->command;
@@ -121,6 +150,12 @@ static void respond(struct testcore *core, struct service_request *r, enum err f
         } else if (!core_cut_serve(&core->cut, core->registry, core->history, now_ms(), r)) {
             r->err = ERR_OVERLOADED;
         }
+        break;
+    case SERVICE_HEARTBEAT:
+        beat(core, r);
+        break;
+    case SERVICE_NODES:
+        list_nodes(core, r);
         break;
     case SERVICE_CLUSTER:
         r->cluster = describe(core, ready);

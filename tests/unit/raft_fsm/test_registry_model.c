@@ -1,6 +1,6 @@
 /*
  * Random commands against a registry and against a model that is too simple to
- * be wrong: a sorted array. Views are taken and compared long afterwards,
+ * be wrong: a sorted array (testmodel.h). Views are taken and compared long afterwards,
  * snapshots are written, read and go on in place of the registry.
  */
 #include <setjmp.h>
@@ -16,7 +16,9 @@
 #include "base/buf.h"
 #include "command.h"
 #include "registry.h"
+#include "registry_nodes.h"
 #include "snapshot.h"
+#include "testmodel.h"
 #include "testrandom.h"
 
 enum {
@@ -24,140 +26,24 @@ enum {
     UNIVERSE = 12000, /* names in use, in all environments */
     ENVIRONMENTS = 4,
     VIEWS = 3,
-    NAME_MAX_BYTES = 64,
     BATCH_OPS = 6,
-};
-
-struct row {
-    uint64_t env_id;
-    char name[NAME_MAX_BYTES];
-    size_t name_len;
-    struct owner owner;
-};
-
-struct model {
-    struct row *rows; /* in order */
-    size_t count;
-    uint64_t revision;
-    uint64_t log_time_ms;
 };
 
 struct picture {
     struct registry_view *view;
-    struct model model;
+    struct testmodel model;
     uint64_t digest;
 };
 
 struct run {
     struct testrandom random;
     struct registry *registry;
-    struct model model;
+    struct testmodel model;
     struct picture pictures[VIEWS];
-    uint64_t snapshots;
+    uint64_t snapshots, downs;
 };
 
 static const uint64_t environments[ENVIRONMENTS] = {0, 1, 2, UINT64_MAX};
-
-static int compare(const struct row *row, const struct command *c)
-{
-    size_t n = row->name_len < c->name_len ? row->name_len : c->name_len;
-    int order = memcmp(row->name, c->name, n);
-
-    if (row->env_id != c->env_id) {
-        return row->env_id < c->env_id ? -1 : 1;
-    }
-    return order != 0 ? order : (row->name_len > c->name_len) - (row->name_len < c->name_len);
-}
-
-/* Where the name is or belongs. */
-static size_t locate(const struct model *m, const struct command *c, bool *ret_found)
-{
-    size_t low = 0, high = m->count;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-
-        if (compare(&m->rows[middle], c) < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    *ret_found = low < m->count && compare(&m->rows[low], c) == 0;
-    return low;
-}
-
-static enum err model_put(struct model *m, const struct command *c, size_t at, bool found)
-{
-    struct row *row = &m->rows[at];
-
-    if ((c->flags & COMMAND_IF_ABSENT) != 0 && found) {
-        return ERR_NAME_TAKEN;
-    }
-    if ((c->flags & COMMAND_IF_REVISION) != 0 &&
-        (!found || row->owner.revision != c->if_revision)) {
-        return ERR_PRECONDITION_FAILED;
-    }
-    if (found && row->owner.node_id == c->node_id && row->owner.process_id == c->process_id) {
-        return ERR_OK;
-    }
-    if (!found) {
-        memmove(row + 1, row, (m->count - at) * sizeof *row);
-        m->count++;
-        row->env_id = c->env_id;
-        memcpy(row->name, c->name, c->name_len);
-        row->name_len = c->name_len;
-    }
-    row->owner = (struct owner){c->node_id, c->process_id, ++m->revision};
-    return ERR_OK;
-}
-
-static enum err model_remove(struct model *m, const struct command *c, size_t at, bool found)
-{
-    struct row *row = &m->rows[at];
-
-    if (!found) {
-        return ERR_PROCESS_NOT_FOUND;
-    }
-    if ((c->flags & COMMAND_IF_REVISION) != 0 && row->owner.revision != c->if_revision) {
-        return ERR_PRECONDITION_FAILED;
-    }
-    if ((c->flags & COMMAND_IF_OWNER) != 0 &&
-        (row->owner.node_id != c->node_id || row->owner.process_id != c->process_id)) {
-        return ERR_NOT_OWNER;
-    }
-    memmove(row, row + 1, (m->count - at - 1) * sizeof *row);
-    m->count--;
-    m->revision++;
-    return ERR_OK;
-}
-
-static struct verdict model_apply(struct model *m, const struct command *c, uint64_t now_ms)
-{
-    struct verdict v = {0};
-    bool found;
-    size_t at = locate(m, c, &found);
-    uint64_t before = m->revision;
-
-    if (found) {
-        v.has_owner = true;
-        v.owner = m->rows[at].owner;
-    }
-    m->log_time_ms = now_ms > m->log_time_ms ? now_ms : m->log_time_ms;
-    if (c->op == COMMAND_PUT) {
-        v.err = model_put(m, c, at, found);
-        if (v.err == ERR_OK) {
-            v.has_owner = true;
-            v.owner = m->rows[at].owner;
-            v.created = !found;
-        }
-    } else {
-        v.err = model_remove(m, c, at, found);
-    }
-    v.changed = m->revision != before;
-    v.revision = m->revision;
-    return v;
-}
 
 static void assert_verdicts_equal(const struct verdict *a, const struct verdict *b)
 {
@@ -165,7 +51,7 @@ static void assert_verdicts_equal(const struct verdict *a, const struct verdict 
     assert_int_equal(a->created, b->created);
     assert_int_equal(a->changed, b->changed);
     assert_int_equal(a->has_owner, b->has_owner);
-    assert_true(a->revision == b->revision);
+    assert_true(a->revision == b->revision && a->removed == b->removed);
     if (a->has_owner) {
         assert_memory_equal(&a->owner, &b->owner, sizeof a->owner);
     }
@@ -173,23 +59,24 @@ static void assert_verdicts_equal(const struct verdict *a, const struct verdict 
 
 /* Name number i of the universe: short ones, long ones, many that begin
  * alike, some that begin like another whole name. */
-static size_t make_name(uint64_t i, char name[NAME_MAX_BYTES])
+static size_t make_name(uint64_t i, char name[TESTMODEL_NAME_BYTES])
 {
     switch (i % 4) {
     case 0:
-        return (size_t)snprintf(name, NAME_MAX_BYTES, "%llu", (unsigned long long)i);
+        return (size_t)snprintf(name, TESTMODEL_NAME_BYTES, "%llu", (unsigned long long)i);
     case 1:
-        return (size_t)snprintf(name, NAME_MAX_BYTES, "my_app::Counter/Bincode/Ref<%05llu>",
+        return (size_t)snprintf(name, TESTMODEL_NAME_BYTES, "my_app::Counter/Bincode/Ref<%05llu>",
                                 (unsigned long long)i);
     case 2:
-        return (size_t)snprintf(name, NAME_MAX_BYTES, "%.*s", (int)(1 + i / 4 % 60),
+        return (size_t)snprintf(name, TESTMODEL_NAME_BYTES, "%.*s", (int)(1 + i / 4 % 60),
                                 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
     default:
-        return (size_t)snprintf(name, NAME_MAX_BYTES, "\xc3\xa4%llx", (unsigned long long)(i * i));
+        return (size_t)snprintf(name, TESTMODEL_NAME_BYTES, "\xc3\xa4%llx",
+                                (unsigned long long)(i * i));
     }
 }
 
-static struct command random_command(struct run *run, char name[NAME_MAX_BYTES], bool growing)
+static struct command random_command(struct run *run, char name[TESTMODEL_NAME_BYTES], bool growing)
 {
     struct testrandom *random = &run->random;
     struct command c = {.name = name};
@@ -211,7 +98,7 @@ static struct command random_command(struct run *run, char name[NAME_MAX_BYTES],
         c.flags |= COMMAND_IF_OWNER;
     }
     if (c.op == COMMAND_PUT || (c.flags & COMMAND_IF_OWNER) != 0) {
-        c.node_id = testrandom_below(random, 3) - 1;
+        c.node_id = testrandom_below(random, TESTMODEL_NODES) - 1;
         c.process_id = testrandom_below(random, 2);
         if (found && testrandom_below(random, 3) == 0) {
             c.node_id = held.node_id;
@@ -224,8 +111,8 @@ static struct command random_command(struct run *run, char name[NAME_MAX_BYTES],
 /* --- Comparing ---------------------------------------------------------- */
 
 struct comparison {
-    const struct row *next;
-    const struct row *end;
+    const struct testmodel_row *next;
+    const struct testmodel_row *end;
     unsigned left;
 };
 
@@ -241,18 +128,72 @@ static bool on_entry(void *data, const struct entry *e)
     return --c->left > 0;
 }
 
-static void assert_view_shows(const struct registry_view *v, const struct model *m)
+static void assert_node_is(const struct testmodel *m, const struct node_info *i)
+{
+    const struct testmodel_node *node = &m->nodes[i->node_id + 1];
+
+    assert_true(node->leased && node->revision == i->revision && node->ttl_ms == i->ttl_ms);
+    assert_int_equal(i->state, node->up ? REGISTRY_NODE_UP : REGISTRY_NODE_DOWN);
+}
+
+struct node_comparison {
+    const struct testmodel *model;
+    unsigned seen;
+};
+
+static bool on_node(void *data, const struct node_info *i)
+{
+    struct node_comparison *c = data;
+
+    assert_node_is(c->model, i);
+    c->seen++;
+    return true;
+}
+
+static unsigned leased(const struct testmodel *m)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < TESTMODEL_NODES; i++) {
+        n += m->nodes[i].leased;
+    }
+    return n;
+}
+
+static void compare_nodes(const struct registry *r, const struct testmodel *m)
+{
+    struct node_comparison c = {m, 0};
+    struct node_info info;
+
+    registry_nodes_walk(r, 0, on_node, &c);
+    assert_int_equal(c.seen, leased(m));
+    for (unsigned i = 0; i < TESTMODEL_NODES; i++) {
+        const uint64_t id = (uint64_t)i - 1;
+        const uint64_t names = testmodel_names_of(m, id);
+
+        assert_int_equal(registry_nodes_find(r, id, &info), m->nodes[i].leased || names > 0);
+        if (m->nodes[i].leased) {
+            assert_node_is(m, &info);
+        }
+        assert_true(names == 0 || info.names == names);
+    }
+}
+
+static void assert_view_shows(const struct registry_view *v, const struct testmodel *m)
 {
     struct comparison c = {m->rows, m->rows + m->count, UINT32_MAX};
+    struct node_comparison nodes = {m, 0};
 
     assert_true(registry_view_count(v) == m->count);
     assert_true(registry_view_revision(v) == m->revision);
     assert_true(registry_view_log_time_ms(v) == m->log_time_ms);
     registry_view_walk(v, on_entry, &c);
     assert_ptr_equal(c.next, c.end);
+    registry_nodes_view_walk(v, on_node, &nodes);
+    assert_int_equal(nodes.seen, leased(m));
 }
 
-static bool listed(const struct row *row, const struct command *c, size_t prefix_len)
+static bool listed(const struct testmodel_row *row, const struct command *c, size_t prefix_len)
 {
     return row->env_id == c->env_id && row->name_len >= prefix_len &&
            memcmp(row->name, c->name, prefix_len) == 0;
@@ -261,12 +202,12 @@ static bool listed(const struct row *row, const struct command *c, size_t prefix
 /* A page: some prefix of some name, behind some other name. */
 static void compare_page(struct run *run)
 {
-    char name[NAME_MAX_BYTES], after[NAME_MAX_BYTES];
+    char name[TESTMODEL_NAME_BYTES], after[TESTMODEL_NAME_BYTES];
     struct command c = random_command(run, name, true);
     struct command behind = {.env_id = c.env_id, .name = after};
     struct registry_range range = {.env_id = c.env_id, .prefix = name, .after = after};
     struct comparison comparison;
-    const struct row *first, *end = run->model.rows + run->model.count;
+    const struct testmodel_row *first, *end = run->model.rows + run->model.count;
     size_t at;
     bool found;
 
@@ -277,7 +218,7 @@ static void compare_page(struct run *run)
     behind.name_len = make_name(testrandom_below(&run->random, UNIVERSE), after);
     behind.name_len = testrandom_below(&run->random, 3) == 0 ? 0 : behind.name_len;
     range.after_len = behind.name_len;
-    at = locate(&run->model, &behind, &found);
+    at = testmodel_locate(&run->model, &behind, &found);
     first = run->model.rows + at + found;
     while (first < end && first->env_id == c.env_id && !listed(first, &c, range.prefix_len)) {
         first++;
@@ -294,7 +235,7 @@ static void compare_page(struct run *run)
 
 /* --- Pictures and snapshots ---------------------------------------------- */
 
-static void copy_model(const struct model *from, struct model *to)
+static void copy_model(const struct testmodel *from, struct testmodel *to)
 {
     *to = *from;
     to->rows = calloc(from->count + BATCH_OPS, sizeof *to->rows);
@@ -362,10 +303,10 @@ static void restart(struct run *run)
  * copy, all with the revision of the first that changes something. */
 static void step_batch(struct run *run, bool growing)
 {
-    char names[BATCH_OPS][NAME_MAX_BYTES];
+    char names[BATCH_OPS][TESTMODEL_NAME_BYTES];
     struct command ops[BATCH_OPS], batch = {.op = COMMAND_BATCH, .env_id = 1};
     struct verdict got;
-    struct model after;
+    struct testmodel after;
     struct buf encoded;
     uint64_t before = run->model.revision;
     bool changed = false;
@@ -391,7 +332,7 @@ static void step_batch(struct run *run, bool growing)
         struct verdict one;
 
         after.revision = before;
-        one = model_apply(&after, &ops[i], 0);
+        one = testmodel_apply(&after, &ops[i], 0);
         changed |= one.changed;
         if (one.err != ERR_OK && (one.err != ERR_PROCESS_NOT_FOUND || (ops[i].flags & held) != 0)) {
             assert_int_equal(got.err, ERR_BATCH_REFUSED);
@@ -423,16 +364,52 @@ static void step_batch(struct run *run, bool growing)
     buf_fini(&encoded);
 }
 
+/* Nodes come oftener than they go. */
+static struct command random_node_command(struct run *run)
+{
+    const uint64_t index = testrandom_below(&run->random, TESTMODEL_NODES);
+    const struct testmodel_node *node = &run->model.nodes[index];
+    struct command c = {.node_id = index - 1};
+
+    if (testrandom_below(&run->random, 3) != 0) {
+        c.op = COMMAND_NODE_UP;
+        c.node.ttl_ms = 1000 + (uint32_t)testrandom_below(&run->random, 3);
+        c.node.address = "host";
+        c.node.address_len = testrandom_below(&run->random, 5);
+        return c;
+    }
+    c.op = COMMAND_NODE_DOWN;
+    if (testrandom_below(&run->random, 2) == 0) {
+        c.flags = COMMAND_IF_REVISION;
+        c.if_revision = node->revision + testrandom_below(&run->random, 4) / 3;
+    }
+    return c;
+}
+
+static void step_node(struct run *run)
+{
+    struct command c = random_node_command(run);
+    struct verdict got, expected;
+
+    assert_int_equal(command_check(&c), ERR_OK);
+    registry_apply(run->registry, &c, 0, &got);
+    expected = testmodel_apply_node(&run->model, &c);
+    assert_verdicts_equal(&got, &expected);
+    assert_true(registry_count(run->registry) == run->model.count);
+    compare_nodes(run->registry, &run->model);
+    run->downs += got.removed > 0;
+}
+
 static void step(struct run *run, bool growing)
 {
-    char name[NAME_MAX_BYTES];
+    char name[TESTMODEL_NAME_BYTES];
     struct command c = random_command(run, name, growing);
     uint64_t now_ms = testrandom_below(&run->random, 1u << 30);
     struct verdict got, expected;
 
     assert_int_equal(command_check(&c), ERR_OK);
     registry_apply(run->registry, &c, now_ms, &got);
-    expected = model_apply(&run->model, &c, now_ms);
+    expected = testmodel_apply(&run->model, &c, now_ms);
     assert_verdicts_equal(&got, &expected);
     assert_true(registry_count(run->registry) == run->model.count);
     assert_true(registry_log_time_ms(run->registry) == run->model.log_time_ms);
@@ -450,6 +427,12 @@ static void step(struct run *run, bool growing)
     }
     if (testrandom_below(&run->random, 200) == 0) {
         step_batch(run, growing);
+    }
+    if (testrandom_below(&run->random, 400) == 0) {
+        step_node(run);
+    }
+    if (testrandom_below(&run->random, 100) == 0) {
+        registry_nodes_reclaim(run->registry, (unsigned)testrandom_below(&run->random, 50));
     }
 }
 
@@ -469,9 +452,10 @@ static void agrees_with_a_sorted_array(void **state)
     }
     take_picture(&run, &run.pictures[0]);
     drop_picture(&run.pictures[0]);
-    printf("# %u steps, revision %llu, %zu names, %llu snapshots\n", STEPS,
+    assert_true(run.downs > 10);
+    printf("# %u steps, revision %llu, %zu names, %llu snapshots, %llu nodes went\n", STEPS,
            (unsigned long long)run.model.revision, run.model.count,
-           (unsigned long long)run.snapshots);
+           (unsigned long long)run.snapshots, (unsigned long long)run.downs);
     free(run.model.rows);
     registry_free(run.registry);
 }
@@ -481,7 +465,7 @@ static void replicas_stay_the_same(void **state)
 {
     struct run a = {.registry = registry_new((const uint8_t *)"0123456789abcdef")};
     struct run b = {.registry = registry_new((const uint8_t *)"fedcba9876543210")};
-    char name[NAME_MAX_BYTES];
+    char name[TESTMODEL_NAME_BYTES];
 
     (void)state;
     testrandom_init(&a.random);
@@ -500,6 +484,15 @@ static void replicas_stay_the_same(void **state)
         }
         if (i % 9000 == 8999) {
             restart(&b);
+        }
+        if (i % 300 == 299) {
+            c = (struct command){.op = i % 600 == 599 ? COMMAND_NODE_UP : COMMAND_NODE_DOWN,
+                                 .node_id = i / 600 % 3};
+            c.node.ttl_ms = c.op == COMMAND_NODE_UP ? 1000 : 0;
+            registry_apply(a.registry, &c, i, &va);
+            registry_apply(b.registry, &c, i, &vb);
+            assert_verdicts_equal(&va, &vb);
+            registry_nodes_reclaim(a.registry, UINT32_MAX);
         }
     }
     registry_view_free(b.pictures[0].view);

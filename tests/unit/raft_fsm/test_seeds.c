@@ -98,6 +98,47 @@ static void seeds_of_commands(void **state)
     buf_fini(&b);
 }
 
+static const struct command node_commands[] = {
+    {.op = COMMAND_NODE_UP,
+     .node_id = 3,
+     .node = {.ttl_ms = 10000,
+              .address = "10.0.0.3:4000",
+              .address_len = 13,
+              .attributes = "\4\1\0zoneb",
+              .attributes_len = 8}},
+    {.op = COMMAND_NODE_UP, .node_id = UINT64_MAX, .node = {.ttl_ms = 1000}},
+    {.op = COMMAND_NODE_DOWN, .flags = COMMAND_IF_REVISION, .node_id = 3, .if_revision = 1},
+    {.op = COMMAND_NODE_DOWN, .node_id = UINT64_MAX},
+};
+enum { NODE_COMMANDS = sizeof node_commands / sizeof node_commands[0] };
+
+/* Each alone, and an entry in which nodes come and go with names between. */
+static void seeds_of_nodes(void **state)
+{
+    struct command_batch batch;
+    struct buf b, entry;
+    char name[32];
+
+    (void)state;
+    buf_init(&b, SEED_BYTES_MAX);
+    buf_init(&entry, SEED_BYTES_MAX);
+    command_batch_begin(&batch, &entry);
+    for (unsigned i = 0; i < NODE_COMMANDS; i++) {
+        buf_reset(&b);
+        command_encode(&node_commands[i], &b);
+        command_batch_add(&batch, b.data, b.len);
+        snprintf(name, sizeof name, "node-%u", i + 1);
+        settle("command", name, &b);
+        buf_reset(&b);
+        command_encode(&commands[i], &b);
+        command_batch_add(&batch, b.data, b.len);
+    }
+    command_batch_end(&batch, 1700000000000u);
+    settle("command", "entry-nodes", &entry);
+    buf_fini(&entry);
+    buf_fini(&b);
+}
+
 /* All commands as one batch, and one with a key. */
 static void seeds_of_batches(void **state)
 {
@@ -186,6 +227,14 @@ static void seeds_of_snapshots(void **state)
         snprintf(name, sizeof name, "names-%u", sizes[i]);
         settle("snapshot", name, &b);
     }
+    for (unsigned i = 0; i < NODE_COMMANDS - 1; i++) {
+        registry_apply(r, &node_commands[i], 1700000000000u, &verdict);
+    }
+    v = registry_view_new(r);
+    buf_reset(&b);
+    assert_int_equal(snapshot_write(v, collect, &b), ERR_OK);
+    registry_view_free(v);
+    settle("snapshot", "nodes", &b);
     buf_fini(&b);
     registry_free(r);
 }
@@ -193,9 +242,8 @@ static void seeds_of_snapshots(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(seeds_of_commands),
-        cmocka_unit_test(seeds_of_batches),
-        cmocka_unit_test(seeds_of_entries),
+        cmocka_unit_test(seeds_of_commands),  cmocka_unit_test(seeds_of_batches),
+        cmocka_unit_test(seeds_of_nodes),     cmocka_unit_test(seeds_of_entries),
         cmocka_unit_test(seeds_of_snapshots),
     };
 
