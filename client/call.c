@@ -63,6 +63,12 @@ bool call_begin(struct call *call, struct callsign *c, uint32_t timeout_ms,
     return true;
 }
 
+void call_hold(struct call *call, uint32_t wait_ms)
+{
+    call->request.hold_ms = ((uint64_t)wait_ms + 999) / 1000 * 1000;
+    call->request.deadline_ms += call->request.hold_ms;
+}
+
 enum callsign_result call_end(struct call *call)
 {
     transport_give(call->c->transport, call->link);
@@ -120,6 +126,9 @@ static enum callsign_result judge(const struct link_answer *from)
     if (from->status == 200 || from->status == 201) {
         return CALLSIGN_DONE;
     }
+    if (from->status == 304) {
+        return CALLSIGN_UNCHANGED;
+    }
     if (from->status == 404) {
         /* "process_not_found", "node_not_found" ...; a route that is not there
          * says something else, or has no code. */
@@ -156,6 +165,9 @@ static enum callsign_result refuse(struct call *call, enum callsign_result resul
     struct callsign_answer *a = call->answer;
     char message[CALLSIGN_MESSAGE_MAX] = "";
 
+    if (result == CALLSIGN_UNCHANGED) {
+        return call_finish(a, result, "unchanged", "nothing changed in that time");
+    }
     if (!json_read_string(&from->doc, json_read_member(&from->doc, 0, "message"), message,
                           sizeof(message))) {
         (void)snprintf(message, sizeof(message), "%s answered with status %ld", a->endpoint,
@@ -193,6 +205,9 @@ enum callsign_result call_send(struct call *call, const char *method, enum trans
     }
     a->result = judge(call->from);
     if (a->result == CALLSIGN_FAILED) {
+        return call_misunderstood(call);
+    }
+    if (a->result == CALLSIGN_UNCHANGED && kind != TRANSPORT_READ) {
         return call_misunderstood(call);
     }
     return a->result == CALLSIGN_DONE ? CALLSIGN_DONE : refuse(call, a->result);

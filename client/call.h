@@ -48,6 +48,10 @@ bool call_check_name(struct callsign_answer *a, const char *name);
 bool call_begin(struct call *call, struct callsign *c, uint32_t timeout_ms,
                 struct callsign_answer *a);
 
+/* The replica may hold the answer back for so long, rounded up to seconds: the
+ * deadline moves. */
+void call_hold(struct call *call, uint32_t wait_ms);
+
 /* The answer with everything but entries and the like; its result. */
 enum callsign_result call_send(struct call *call, const char *method, enum transport_kind kind);
 

@@ -30,6 +30,8 @@ const char *callsign_result_name(enum callsign_result result)
         return "unavailable";
     case CALLSIGN_UNKNOWN:
         return "unknown";
+    case CALLSIGN_UNCHANGED:
+        return "unchanged";
     case CALLSIGN_FAILED:
         break;
     }
@@ -46,6 +48,7 @@ enum callsign_outcome callsign_outcome(enum callsign_result result)
     case CALLSIGN_NOT_FOUND:
     case CALLSIGN_INVALID:
     case CALLSIGN_REFUSED:
+    case CALLSIGN_UNCHANGED:
         return CALLSIGN_OUTCOME_DECIDED;
     case CALLSIGN_UNKNOWN:
         break;
@@ -204,6 +207,11 @@ enum callsign_result callsign_get(struct callsign *c, const struct callsign_get 
         !call_check_name(ret_answer, get->name)) {
         return ret_answer->result;
     }
+    if (get->wait_ms > CALLSIGN_WAIT_MAX_MS ||
+        (get->has_after && get->consistency != CALLSIGN_LINEARIZABLE)) {
+        return call_finish(ret_answer, CALLSIGN_INVALID, "bad_request",
+                           "a wait is up to 30 s and knows no consistency");
+    }
     if (c->local != NULL) {
         return local_get(c->local, get, ret_answer);
     }
@@ -211,7 +219,13 @@ enum callsign_result callsign_get(struct callsign *c, const struct callsign_get 
         return ret_answer->result;
     }
     put_target(call.target, get->name, get->env_id);
-    call_put_consistency(call.target, get->consistency, get->at_least);
+    if (get->has_after) {
+        call_put_number(call.target, "&after=", get->after);
+        call_put_number(call.target, "&wait=", (get->wait_ms + 999) / 1000);
+        call_hold(&call, get->wait_ms);
+    } else {
+        call_put_consistency(call.target, get->consistency, get->at_least);
+    }
     (void)call_send_for_entry(&call, "GET", TRANSPORT_READ);
     return call_end(&call);
 }

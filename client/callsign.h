@@ -3,7 +3,7 @@
  *
  * Every call ends in one of three ways, and a caller must not mix them up:
  *
- *     decided   DONE, NOT_FOUND, INVALID, REFUSED: a replica judged
+ *     decided   DONE, NOT_FOUND, INVALID, REFUSED, UNCHANGED: a replica judged
  *               the request, and the result is final
  *     nothing   UNAVAILABLE, FAILED: surely nothing happened; a retry is safe
  *     unknown   UNKNOWN: a write was sent and its outcome is not known; it may
@@ -56,6 +56,11 @@ enum {
     CALLSIGN_MESSAGE_MAX = 1280, /* bytes with NUL */
     CALLSIGN_TIMEOUT_DEFAULT_MS = 5000,
     CALLSIGN_TIMEOUT_MAX_MS = 3600000,
+    CALLSIGN_BATCH_MAX = 128,   /* operations */
+    CALLSIGN_CLAIM_ID_MAX = 64, /* bytes with NUL */
+    CALLSIGN_TTL_MIN_MS = 1000, /* of a lease or a claim */
+    CALLSIGN_TTL_MAX_MS = 600000,
+    CALLSIGN_WAIT_MAX_MS = 30000, /* for a claim */
 };
 
 /* Also the exit status of the callsign command. */
@@ -67,6 +72,7 @@ enum callsign_result {
     CALLSIGN_UNAVAILABLE = 4, /* no replica could serve it; surely nothing happened */
     CALLSIGN_UNKNOWN = 5,     /* a write that may have happened */
     CALLSIGN_FAILED = 6,      /* an answer that is not callsign's, or no memory */
+    CALLSIGN_UNCHANGED = 7,   /* nothing changed until the wait was over */
 };
 
 /* The three ways a call can end. */
@@ -141,6 +147,11 @@ struct callsign_get {
     enum callsign_consistency consistency;
     uint32_t timeout_ms;
     uint64_t at_least;
+    /* Waits for the first change of the name behind revision `after`, up to
+     * wait_ms, which is added to the timeout: DONE, NOT_FOUND or UNCHANGED. */
+    uint64_t after;
+    bool has_after; /* not together with a consistency */
+    uint32_t wait_ms;
     uint64_t reserved[4];
 };
 
@@ -169,6 +180,65 @@ struct callsign_remove {
     bool has_if_revision; /* only the entry of that revision */
     uint32_t timeout_ms;
     uint64_t reserved[4];
+};
+
+enum callsign_op_kind {
+    CALLSIGN_OP_PUT = 1,
+    CALLSIGN_OP_REMOVE = 2,
+    CALLSIGN_OP_GET = 3,
+};
+
+/* One operation of a batch. The guards may stand at each kind. */
+struct callsign_op {
+    enum callsign_op_kind kind;
+    bool if_absent;       /* put: only a free name */
+    bool has_if_revision; /* only the entry of that revision */
+    bool has_if_owner;    /* remove, get: only if the process holds the name */
+    uint64_t env_id;
+    const char *name;
+    uint64_t node_id; /* put: the owner; has_if_owner: the one that is asked for */
+    uint64_t process_id;
+    uint64_t if_revision;
+    uint64_t reserved[4];
+};
+
+struct callsign_batch {
+    const struct callsign_op *ops;
+    size_t ops_count; /* 1 to CALLSIGN_BATCH_MAX */
+    uint32_t timeout_ms;
+    uint64_t reserved[4];
+};
+
+/* DONE, or NOT_FOUND of a remove or get without a guard. */
+struct callsign_op_result {
+    enum callsign_result result;
+    bool created;
+    bool has_entry; /* as it is afterwards; remove: as it was */
+    struct callsign_entry entry;
+};
+
+/* A node, whose names go when it goes. */
+struct callsign_node {
+    uint64_t node_id;
+    uint32_t ttl_ms; /* of its lease: CALLSIGN_TTL_MIN_MS to CALLSIGN_TTL_MAX_MS */
+    uint32_t timeout_ms;
+    const char *address; /* of the node, for whoever asks; NULL: none */
+    uint64_t reserved[4];
+};
+
+struct callsign_claim {
+    uint64_t env_id;
+    const char *name;
+    uint64_t node_id; /* that is going to spawn */
+    uint32_t ttl_ms;  /* of the claim */
+    uint32_t wait_ms; /* for somebody else's claim to end; added to the timeout */
+    uint32_t timeout_ms;
+    uint64_t reserved[4];
+};
+
+struct callsign_claimed {
+    char id[CALLSIGN_CLAIM_ID_MAX];
+    uint64_t expires_in_ms;
 };
 
 struct callsign_member {
@@ -211,10 +281,12 @@ enum callsign_result callsign_new(const struct callsign_config *config, char *re
 /* NULL-safe. No call may be in progress, and none may follow. */
 void callsign_free(struct callsign *c);
 
+/* --- Names ------------------------------------------------------------------- */
+
 /*
  * Each fills *ret_answer in every case and returns its result.
  * put     DONE INVALID REFUSED UNAVAILABLE UNKNOWN FAILED
- * get     DONE NOT_FOUND INVALID UNAVAILABLE FAILED
+ * get     DONE NOT_FOUND UNCHANGED INVALID UNAVAILABLE FAILED
  * remove  DONE NOT_FOUND INVALID REFUSED UNAVAILABLE UNKNOWN FAILED; the entry
  *         is the one that was removed
  */
@@ -234,6 +306,148 @@ enum callsign_result callsign_remove(struct callsign *c, const struct callsign_r
 enum callsign_result callsign_list(struct callsign *c, const struct callsign_list *list,
                                    callsign_entry_cb visit, void *data,
                                    struct callsign_answer *ret_answer);
+
+/*
+ * All operations or none, at one revision. ret_results has ops_count places,
+ * which are set with DONE only. REFUSED: a guard of operation
+ * *ret_refused_index did not hold; nothing was changed, and the answer says why.
+ * DONE INVALID REFUSED UNAVAILABLE UNKNOWN FAILED
+ */
+enum callsign_result callsign_batch(struct callsign *c, const struct callsign_batch *batch,
+                                    struct callsign_op_result *ret_results,
+                                    size_t *ret_refused_index, struct callsign_answer *ret_answer);
+
+/* --- Claims: who spawns ------------------------------------------------------ */
+
+/*
+ * DONE with an entry: somebody is registered. DONE without: nobody is, and the
+ * caller is to spawn; *ret_claimed is set, and callsign_claim_confirm() or
+ * callsign_claim_abort() have to follow within its time. REFUSED name_claimed:
+ * somebody else is spawning, still after wait_ms.
+ * DONE INVALID REFUSED UNAVAILABLE UNKNOWN FAILED; a claim of which nobody
+ * knows ends by itself.
+ */
+enum callsign_result callsign_claim(struct callsign *c, const struct callsign_claim *claim,
+                                    struct callsign_claimed *ret_claimed,
+                                    struct callsign_answer *ret_answer);
+
+/* The process runs: registers it under the claimed name. NOT_FOUND: the claim
+ * has ended, the name is not registered by this. The others as
+ * callsign_put(). */
+enum callsign_result callsign_claim_confirm(struct callsign *c,
+                                            const struct callsign_claimed *claimed,
+                                            uint64_t process_id,
+                                            struct callsign_answer *ret_answer);
+
+/* It could not be spawned: the next one may. NOT_FOUND: the claim has ended
+ * before. */
+enum callsign_result callsign_claim_abort(struct callsign *c,
+                                          const struct callsign_claimed *claimed,
+                                          struct callsign_answer *ret_answer);
+
+/* --- Nodes ------------------------------------------------------------------- */
+
+/* Takes or renews the lease. DONE INVALID UNAVAILABLE UNKNOWN FAILED */
+enum callsign_result callsign_node_register(struct callsign *c, const struct callsign_node *node,
+                                            struct callsign_answer *ret_answer);
+
+/* NOT_FOUND: the lease has ended, and the node's names are gone. */
+enum callsign_result callsign_node_heartbeat(struct callsign *c, uint64_t node_id,
+                                             struct callsign_answer *ret_answer);
+
+/* The node is down, and all its names are gone. *ret_removed: how many they
+ * were. NOT_FOUND: it has neither lease nor names. */
+enum callsign_result callsign_node_remove(struct callsign *c, uint64_t node_id,
+                                          uint64_t *ret_removed,
+                                          struct callsign_answer *ret_answer);
+
+enum callsign_node_event {
+    CALLSIGN_NODE_LOST = 1,     /* the lease ended; the names are gone, or go now */
+    CALLSIGN_NODE_RESTORED = 2, /* there is a lease again: register what runs anew */
+    CALLSIGN_NODE_SILENT = 3,   /* no heartbeat got through for half of the lease */
+    CALLSIGN_NODE_HEARD = 4,    /* one did again, in time */
+};
+
+/* Called by the keeper's thread. May use the handle, but not stop the keeper. */
+typedef void (*callsign_node_cb)(void *data, enum callsign_node_event event);
+
+struct callsign_keeper;
+
+/*
+ * Registers the node as callsign_node_register() and keeps its lease from a
+ * thread of its own, three heartbeats a lease. With DONE *ret_keeper is set.
+ * `on_event` may be NULL.
+ */
+enum callsign_result callsign_keeper_start(struct callsign *c, const struct callsign_node *node,
+                                           callsign_node_cb on_event, void *data,
+                                           struct callsign_keeper **ret_keeper);
+
+/* Ends the thread, waiting for a heartbeat under way. The lease runs out by
+ * itself: a program that ends in order calls callsign_node_remove() too.
+ * NULL-safe. To be called before callsign_free(). */
+void callsign_keeper_stop(struct callsign_keeper *k);
+
+/* --- Watches ----------------------------------------------------------------- */
+
+enum callsign_event_kind {
+    CALLSIGN_EVENT_PUT = 1,
+    CALLSIGN_EVENT_REMOVE = 2,
+    CALLSIGN_EVENT_NODE_DOWN = 3,    /* all names of node_id are gone, in all environments */
+    CALLSIGN_EVENT_BOOKMARK = 4,     /* nothing happened up to `revision` */
+    CALLSIGN_EVENT_RESET = 5,        /* forget all names: the present ones follow, then SYNCED */
+    CALLSIGN_EVENT_SYNCED = 6,       /* the present names were told, as of `revision` */
+    CALLSIGN_EVENT_DISCONNECTED = 7, /* no replica; the watch goes on where it was */
+};
+
+/* Valid during the callback. */
+struct callsign_event {
+    enum callsign_event_kind kind;
+    bool has_previous;           /* PUT, REMOVE: somebody held the name before */
+    uint64_t revision;           /* to go on behind */
+    struct callsign_entry entry; /* PUT; REMOVE: without an owner */
+    uint64_t previous_node_id;
+    uint64_t previous_process_id;
+    uint64_t previous_revision;
+    uint64_t node_id; /* NODE_DOWN */
+    uint64_t removed; /* NODE_DOWN: how many names */
+};
+
+struct callsign_watch {
+    uint64_t env_id;
+    const char *name;   /* this name; NULL: those of the prefix */
+    const char *prefix; /* NULL: all names */
+    uint64_t node_id;
+    uint64_t after;
+    bool has_node;  /* only what node_id gets, holds or loses */
+    bool has_after; /* goes on behind that revision; else it begins with the present names */
+    uint64_t reserved[4];
+};
+
+/* Return false to end the watch. */
+typedef bool (*callsign_event_cb)(void *data, const struct callsign_event *event);
+
+/*
+ * Tells every change, once and in order, over the loss of replicas and
+ * connections, until the callback returns false (DONE), or a replica refuses
+ * the watch (INVALID, FAILED). Blocks.
+ */
+enum callsign_result callsign_watch(struct callsign *c, const struct callsign_watch *watch,
+                                    callsign_event_cb on_event, void *data,
+                                    struct callsign_answer *ret_answer);
+
+struct callsign_watcher;
+
+/* The same on a thread of its own. INVALID FAILED: there is no watcher. The
+ * callback may use the handle, but not stop the watcher. */
+enum callsign_result callsign_watcher_start(struct callsign *c, const struct callsign_watch *watch,
+                                            callsign_event_cb on_event, void *data,
+                                            struct callsign_watcher **ret_watcher);
+
+/* Ends the watch if it has not ended, and waits for the callback; how it ended.
+ * NULL-safe (DONE). To be called before callsign_free(). */
+enum callsign_result callsign_watcher_stop(struct callsign_watcher *w);
+
+/* --- The cluster ------------------------------------------------------------- */
 
 /* DONE, UNAVAILABLE or FAILED; *ret_cluster is set with DONE only. In local
  * mode a cluster without members, whose state is "local". */

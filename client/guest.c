@@ -62,6 +62,7 @@ static enum callsign_trap trap_of(enum callsign_result result)
         return CALLSIGN_TRAP_REFUSED;
     case CALLSIGN_UNAVAILABLE:
     case CALLSIGN_FAILED:
+    case CALLSIGN_UNCHANGED: /* to none of the questions asked here */
         return CALLSIGN_TRAP_UNAVAILABLE;
     case CALLSIGN_UNKNOWN:
         break;

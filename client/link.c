@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 enum {
     CONNECT_TIMEOUT_MS = 1000, /* a live host answers a SYN or its one repeat by then */
@@ -18,6 +20,9 @@ struct link {
     CURL *curl;
     struct curl_slist *plain;           /* headers of a request without body, condition and key */
     const struct link_request *request; /* under way */
+    pthread_mutex_t lock;               /* of the two that follow */
+    int fd;                             /* the socket of the last connection; -1: there is none */
+    bool interrupted;
     struct text url;
     struct text target;
     struct text body;
@@ -131,6 +136,8 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *data);
 static size_t on_source(char *bytes, size_t size, size_t count, void *data);
 static int on_progress(void *data, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal,
                        curl_off_t ulnow);
+static curl_socket_t on_open(void *data, curlsocktype purpose, struct curl_sockaddr *address);
+static int on_close(void *data, curl_socket_t fd);
 
 static bool set_path(CURL *curl, CURLoption option, const char *path)
 {
@@ -153,6 +160,10 @@ static bool set_options(struct link *l)
     (void)curl_easy_setopt(curl, CURLOPT_READDATA, l);
     (void)curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
     (void)curl_easy_setopt(curl, CURLOPT_XFERINFODATA, l);
+    (void)curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_open);
+    (void)curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, l);
+    (void)curl_easy_setopt(curl, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    (void)curl_easy_setopt(curl, CURLOPT_CLOSESOCKETDATA, l);
     return curl_easy_setopt(curl, CURLOPT_USERAGENT, "callsign/" PACKAGE_VERSION) == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_PROXY, "") == CURLE_OK &&
@@ -169,6 +180,8 @@ struct link *link_new(const struct link_config *config)
         return NULL;
     }
     l->config = config;
+    l->fd = -1;
+    (void)pthread_mutex_init(&l->lock, NULL);
     text_init(&l->url, REQUEST_MAX);
     text_init(&l->target, REQUEST_MAX);
     text_init(&l->body, REQUEST_MAX);
@@ -194,7 +207,30 @@ void link_free(struct link *l)
     text_fini(&l->body);
     text_fini(&l->answer.body);
     json_read_fini(&l->answer.doc);
+    (void)pthread_mutex_destroy(&l->lock);
     free(l);
+}
+
+/* Shutting the socket down wakes the thread that waits for it. Closing is
+ * left to that thread: the number could be somebody else's by then. */
+void link_interrupt(struct link *l)
+{
+    (void)pthread_mutex_lock(&l->lock);
+    l->interrupted = true;
+    if (l->fd >= 0) {
+        (void)shutdown(l->fd, SHUT_RDWR);
+    }
+    (void)pthread_mutex_unlock(&l->lock);
+}
+
+static bool is_interrupted(struct link *l)
+{
+    bool interrupted;
+
+    (void)pthread_mutex_lock(&l->lock);
+    interrupted = l->interrupted;
+    (void)pthread_mutex_unlock(&l->lock);
+    return interrupted;
 }
 
 const struct link_answer *link_answer(const struct link *l)
@@ -243,13 +279,37 @@ static size_t on_source(char *bytes, size_t size, size_t count, void *data)
 static int on_progress(void *data, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal,
                        curl_off_t ulnow)
 {
-    const struct link *l = data;
-
     (void)dltotal;
     (void)dlnow;
     (void)ultotal;
     (void)ulnow;
-    return l->request->stop != NULL && l->request->stop(l->request->data) ? 1 : 0;
+    return is_interrupted(data) ? 1 : 0;
+}
+
+static curl_socket_t on_open(void *data, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct link *l = data;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+
+    (void)purpose;
+    (void)pthread_mutex_lock(&l->lock);
+    l->fd = fd;
+    (void)pthread_mutex_unlock(&l->lock);
+    return fd;
+}
+
+static int on_close(void *data, curl_socket_t fd)
+{
+    struct link *l = data;
+    int result;
+
+    (void)pthread_mutex_lock(&l->lock);
+    if (l->fd == fd) {
+        l->fd = -1;
+    }
+    result = close(fd);
+    (void)pthread_mutex_unlock(&l->lock);
+    return result;
 }
 
 /* --- One attempt ------------------------------------------------------------------- */
@@ -292,12 +352,19 @@ static void set_limits(CURL *curl, const struct link_request *request, uint64_t 
 {
     uint64_t connect_ms = timeout_ms < CONNECT_TIMEOUT_MS ? timeout_ms : CONNECT_TIMEOUT_MS;
 
+    if (request->idle_ms != 0) {
+        timeout_ms = 0; /* none */
+        connect_ms = CONNECT_TIMEOUT_MS;
+    }
+    (void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    (void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)(request->idle_ms / 1000));
     (void)curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
     (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     /* On a connection kept from before libcurl itself sends a request again
      * when the connection turns out dead, a write as well as a read. */
     (void)curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, request->fresh ? 1L : 0L);
-    (void)curl_easy_setopt(curl, CURLOPT_NOPROGRESS, request->stop != NULL ? 0L : 1L);
+    /* Only streams are interrupted, and asked about once a second. */
+    (void)curl_easy_setopt(curl, CURLOPT_NOPROGRESS, request->idle_ms != 0 ? 0L : 1L);
 }
 
 static void reset_answer(struct link_answer *a)

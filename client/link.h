@@ -61,8 +61,8 @@ struct link_request {
      * end the transfer. Each attempt begins with NULL, 0. */
     long (*source)(void *data, char *ret_bytes, size_t n);
     void *data;
-    /* Asked now and then from within a transfer; true ends it. May be NULL. */
-    bool (*stop)(void *data);
+    /* A stream: no time limit, but it ends when nothing comes for so long. */
+    uint64_t idle_ms;
 };
 
 /* Belongs to the link; valid until its next attempt. */
@@ -84,12 +84,15 @@ struct link;
 struct link *link_new(const struct link_config *config);
 void link_free(struct link *l);
 
-/* After an attempt that was not answered `ret_why` (LINK_WHY_MAX bytes) is
- * lengthened by "endpoint: reason". */
+/* timeout_ms does not count for streams. After an attempt that was not answered `ret_why`
+ * (LINK_WHY_MAX bytes) is lengthened by "endpoint: reason". */
 enum link_attempt link_try(struct link *l, const char *endpoint, const struct link_request *request,
                            uint64_t timeout_ms, char *ret_why);
 
 const struct link_answer *link_answer(const struct link *l);
+
+/* From any thread: ends the attempt in progress, and each that follows. */
+void link_interrupt(struct link *l);
 
 /* Two texts for whoever uses the link, to build requests in. */
 struct text *link_target(struct link *l);

@@ -1,26 +1,26 @@
 #include "client/local.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "client/call.h"
-#include "client/local_table.h"
-
-struct local {
-    pthread_mutex_t lock;
-    struct local_table table;
-    uint64_t revision;
-};
+#include "client/local_state.h"
 
 struct local *local_new(void)
 {
     struct local *l = calloc(1, sizeof(*l));
+    pthread_condattr_t attributes;
 
     if (l != NULL) {
         (void)pthread_mutex_init(&l->lock, NULL);
+        (void)pthread_condattr_init(&attributes);
+        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        (void)pthread_cond_init(&l->wake, &attributes);
+        (void)pthread_condattr_destroy(&attributes);
         local_table_init(&l->table);
+        l->expires_ms = UINT64_MAX;
     }
     return l;
 }
@@ -31,11 +31,74 @@ void local_free(struct local *l)
         return;
     }
     local_table_fini(&l->table);
+    local_log_free(l);
+    local_node_free(l);
+    local_claim_free(l);
+    (void)pthread_cond_destroy(&l->wake);
     (void)pthread_mutex_destroy(&l->lock);
     free(l);
 }
 
-/* --- What an answer holds ----------------------------------------------------- */
+/* --- The lock -------------------------------------------------------------------- */
+
+static void expire(struct local *l)
+{
+    uint64_t now;
+
+    if (l->expires_ms == UINT64_MAX) {
+        return;
+    }
+    now = transport_now_ms();
+    if (now >= l->expires_ms) {
+        l->expires_ms = UINT64_MAX;
+        local_node_expire(l, now);
+        local_claim_expire(l, now);
+    }
+}
+
+void local_lock(struct local *l)
+{
+    (void)pthread_mutex_lock(&l->lock);
+    expire(l);
+}
+
+enum callsign_result local_unlock(struct local *l, struct callsign_answer *a)
+{
+    if (a != NULL) {
+        a->has_revision = true;
+        a->revision = l->revision;
+    }
+    (void)pthread_mutex_unlock(&l->lock);
+    return a != NULL ? a->result : CALLSIGN_DONE;
+}
+
+void local_wait(struct local *l, uint64_t until_ms)
+{
+    uint64_t ms = until_ms < l->expires_ms ? until_ms : l->expires_ms;
+    struct timespec until = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+
+    if (ms == UINT64_MAX) {
+        (void)pthread_cond_wait(&l->wake, &l->lock);
+    } else {
+        (void)pthread_cond_timedwait(&l->wake, &l->lock, &until);
+    }
+    expire(l);
+}
+
+void local_wake(struct local *l)
+{
+    (void)pthread_mutex_lock(&l->lock);
+    (void)pthread_cond_broadcast(&l->wake);
+    (void)pthread_mutex_unlock(&l->lock);
+}
+
+void local_commit(struct local *l)
+{
+    l->revision++;
+    (void)pthread_cond_broadcast(&l->wake);
+}
+
+/* --- What an answer holds ----------------------------------------------------------- */
 
 static void copy_entry(const struct local_name *n, struct callsign_entry *ret_entry)
 {
@@ -46,10 +109,28 @@ static void copy_entry(const struct local_name *n, struct callsign_entry *ret_en
     (void)snprintf(ret_entry->name, sizeof(ret_entry->name), "%s", n->name);
 }
 
-static void show(struct callsign_answer *a, const struct local_name *n)
+void local_show(struct callsign_answer *a, const struct local_name *n)
 {
     a->has_entry = true;
     copy_entry(n, &a->entry);
+}
+
+static const char *text_of(const char *code)
+{
+    static const char *const texts[][2] = {
+        {"name_claimed", "somebody is about to register the name"},
+        {"name_taken", "the name is registered already"},
+        {"node_down", "the lease of the node has ended"},
+        {"not_owner", "another process holds the name"},
+        {"precondition_failed", "the entry is not at the revision the request requires"},
+        {"process_not_found", "the name is not registered"},
+    };
+    size_t i = 0;
+
+    while (strcmp(code, texts[i][0]) != 0) {
+        i++;
+    }
+    return texts[i][1];
 }
 
 /* A refusal, with the entry that stands in the way where there is one. */
@@ -57,18 +138,14 @@ static enum callsign_result refuse(struct callsign_answer *a, const struct local
                                    const char *code)
 {
     if (n != NULL) {
-        show(a, n);
+        local_show(a, n);
     }
-    return call_finish(a, CALLSIGN_REFUSED, code,
-                       strcmp(code, "name_taken") == 0 ? "the name is registered already"
-                       : strcmp(code, "not_owner") == 0
-                           ? "another process holds the name"
-                           : "the entry is not at the revision the request requires");
+    return call_finish(a, CALLSIGN_REFUSED, code, text_of(code));
 }
 
 static enum callsign_result not_found(struct callsign_answer *a)
 {
-    return call_finish(a, CALLSIGN_NOT_FOUND, "process_not_found", "the name is not registered");
+    return call_finish(a, CALLSIGN_NOT_FOUND, "process_not_found", text_of("process_not_found"));
 }
 
 /* Whether the table has reached the revision that a read asks for. A cluster
@@ -83,106 +160,314 @@ static bool is_reached(const struct local *l, enum callsign_consistency consiste
     return false;
 }
 
-static void lock(struct local *l)
+/* --- Judging, as the cluster does when it applies: the code of a refusal, or NULL ---- */
+
+static bool is_at(const struct local_name *n, uint64_t revision)
 {
-    (void)pthread_mutex_lock(&l->lock);
+    return n != NULL && n->revision == revision;
 }
 
-static enum callsign_result unlock(struct local *l, struct callsign_answer *a)
+static const char *judge_put(const struct local *l, const struct local_name *n,
+                             const struct callsign_put *p)
 {
-    a->has_revision = true;
-    a->revision = l->revision;
-    (void)pthread_mutex_unlock(&l->lock);
-    return a->result;
-}
-
-/* --- One name, with the lock held ---------------------------------------------- */
-
-static enum callsign_result put(struct local *l, const struct callsign_put *p,
-                                struct callsign_answer *a)
-{
-    struct local_name *n = local_table_find(&l->table, p->env_id, p->name);
-
+    if (local_node_is_down(l, p->node_id)) {
+        return "node_down";
+    }
     if (p->if_absent && n != NULL) {
-        return refuse(a, n, "name_taken");
+        return "name_taken";
     }
-    if (p->has_if_revision && (n == NULL || n->revision != p->if_revision)) {
-        return refuse(a, n, "precondition_failed");
+    if (p->if_absent && local_claim_is_held(l, p->env_id, p->name)) {
+        return "name_claimed";
     }
-    if (n != NULL && n->node_id == p->node_id && n->process_id == p->process_id) {
-        show(a, n);
-        return CALLSIGN_DONE;
-    }
-    a->created = n == NULL;
-    if (n == NULL) {
-        n = local_table_insert(&l->table, p->env_id, p->name);
-    }
-    if (n == NULL) {
-        a->created = false;
-        return call_finish(a, CALLSIGN_FAILED, "no_memory", "out of memory");
-    }
-    n->node_id = p->node_id;
-    n->process_id = p->process_id;
-    n->revision = ++l->revision;
-    show(a, n);
-    return CALLSIGN_DONE;
+    return p->has_if_revision && !is_at(n, p->if_revision) ? "precondition_failed" : NULL;
 }
 
-static enum callsign_result remove_name(struct local *l, const struct callsign_remove *r,
-                                        struct callsign_answer *a)
+static const char *judge_remove(const struct local_name *n, const struct callsign_remove *r)
 {
-    struct local_name *n = local_table_find(&l->table, r->env_id, r->name);
-
     if (n == NULL) {
-        return not_found(a);
+        return "process_not_found";
     }
-    if (r->has_if_revision && n->revision != r->if_revision) {
-        return refuse(a, n, "precondition_failed");
+    if (r->has_if_revision && !is_at(n, r->if_revision)) {
+        return "precondition_failed";
     }
     if (r->has_if_owner && (n->node_id != r->if_node_id || n->process_id != r->if_process_id)) {
-        return refuse(a, n, "not_owner");
+        return "not_owner";
     }
-    show(a, n);
-    local_table_remove(&l->table, n);
-    l->revision++;
-    return CALLSIGN_DONE;
+    return NULL;
 }
 
-/* --- The calls ------------------------------------------------------------------ */
+/* --- Changing -------------------------------------------------------------------------- */
+
+struct local_name *local_set(struct local *l, struct local_name *n, const struct callsign_put *put)
+{
+    struct local_change change = {.kind = CALLSIGN_EVENT_PUT,
+                                  .env_id = put->env_id,
+                                  .node_id = put->node_id,
+                                  .process_id = put->process_id};
+
+    if (n != NULL) {
+        change.has_previous = true;
+        change.previous_node_id = n->node_id;
+        change.previous_process_id = n->process_id;
+        change.previous_revision = n->revision;
+    } else {
+        n = local_table_insert(&l->table, put->env_id, put->name);
+        if (n == NULL) {
+            return NULL;
+        }
+    }
+    n->node_id = put->node_id;
+    n->process_id = put->process_id;
+    n->revision = l->revision + 1;
+    local_claim_end(l, n->env_id, n->name); /* and with it, it may be, put->name */
+    local_log(l, &change, n->name);
+    return n;
+}
+
+void local_unset(struct local *l, struct local_name *n)
+{
+    struct local_change change = {.kind = CALLSIGN_EVENT_REMOVE,
+                                  .env_id = n->env_id,
+                                  .has_previous = true,
+                                  .previous_node_id = n->node_id,
+                                  .previous_process_id = n->process_id,
+                                  .previous_revision = n->revision};
+
+    local_log(l, &change, n->name);
+    local_table_remove(&l->table, n);
+}
+
+static bool is_owner(const struct local_name *n, const struct callsign_put *p)
+{
+    return n != NULL && n->node_id == p->node_id && n->process_id == p->process_id;
+}
+
+/* --- One name ---------------------------------------------------------------------------- */
 
 enum callsign_result local_put(struct local *l, const struct callsign_put *p,
                                struct callsign_answer *a)
 {
-    lock(l);
-    (void)put(l, p, a);
-    return unlock(l, a);
+    struct local_name *n;
+    const char *refusal;
+
+    local_lock(l);
+    n = local_table_find(&l->table, p->env_id, p->name);
+    refusal = judge_put(l, n, p);
+    if (refusal != NULL) {
+        (void)refuse(a, n, refusal);
+        return local_unlock(l, a);
+    }
+    if (!is_owner(n, p)) {
+        bool created = n == NULL;
+
+        n = local_set(l, n, p);
+        if (n == NULL) {
+            (void)call_finish(a, CALLSIGN_FAILED, "no_memory", "out of memory");
+            return local_unlock(l, a);
+        }
+        a->created = created;
+        local_commit(l);
+    }
+    local_show(a, n);
+    return local_unlock(l, a);
+}
+
+/* Whether the name changed behind `after`: what it holds now, or that somebody
+ * held it. */
+static bool changed_behind(const struct local *l, const struct callsign_get *get,
+                           const struct local_name *n)
+{
+    if (n != NULL && n->revision > get->after) {
+        return true;
+    }
+    for (uint64_t i = l->changes_next; i > l->changes_first; i--) {
+        const struct local_change *c = &l->changes[(i - 1) % LOCAL_CHANGES_MAX];
+
+        if (c->revision <= get->after) {
+            return false;
+        }
+        if (c->name == NULL ? n == NULL /* a node that may have held it */
+                            : c->env_id == get->env_id && strcmp(c->name, get->name) == 0) {
+            return true;
+        }
+    }
+    /* What is forgotten may have been a change. */
+    return l->changes_since > get->after;
 }
 
 enum callsign_result local_get(struct local *l, const struct callsign_get *get,
                                struct callsign_answer *a)
 {
+    uint64_t until = transport_now_ms() + get->wait_ms;
     const struct local_name *n;
 
-    lock(l);
+    local_lock(l);
     n = local_table_find(&l->table, get->env_id, get->name);
-    if (!is_reached(l, get->consistency, get->at_least, a)) {
-        return unlock(l, a);
+    while (get->has_after && !changed_behind(l, get, n)) {
+        if (transport_now_ms() >= until) {
+            (void)call_finish(a, CALLSIGN_UNCHANGED, "unchanged", "nothing changed in that time");
+            return local_unlock(l, a);
+        }
+        local_wait(l, until);
+        n = local_table_find(&l->table, get->env_id, get->name);
     }
-    if (n != NULL) {
-        show(a, n);
-    } else {
-        (void)not_found(a);
+    if (is_reached(l, get->consistency, get->at_least, a)) {
+        if (n != NULL) {
+            local_show(a, n);
+        } else {
+            (void)not_found(a);
+        }
     }
-    return unlock(l, a);
+    return local_unlock(l, a);
 }
 
-enum callsign_result local_remove(struct local *l, const struct callsign_remove *remove,
+enum callsign_result local_remove(struct local *l, const struct callsign_remove *r,
                                   struct callsign_answer *a)
 {
-    lock(l);
-    (void)remove_name(l, remove, a);
-    return unlock(l, a);
+    struct local_name *n;
+    const char *refusal;
+
+    local_lock(l);
+    n = local_table_find(&l->table, r->env_id, r->name);
+    refusal = judge_remove(n, r);
+    if (n == NULL) {
+        (void)not_found(a);
+    } else if (refusal != NULL) {
+        (void)refuse(a, n, refusal);
+    } else {
+        local_show(a, n);
+        local_unset(l, n);
+        local_commit(l);
+    }
+    return local_unlock(l, a);
 }
+
+/* --- Batches -------------------------------------------------------------------------------- */
+
+/* What the operations before `i` leave of a name: 1 held by *ret_put, 0 not
+ * held, -1 as it is in the table. */
+static int left_by(const struct callsign_batch *batch, size_t i, const struct callsign_op **ret_put)
+{
+    const struct callsign_op *op = &batch->ops[i];
+
+    while (i-- > 0) {
+        const struct callsign_op *before = &batch->ops[i];
+
+        if (before->kind != CALLSIGN_OP_GET && before->env_id == op->env_id &&
+            strcmp(before->name, op->name) == 0) {
+            *ret_put = before;
+            return before->kind == CALLSIGN_OP_PUT ? 1 : 0;
+        }
+    }
+    return -1;
+}
+
+static struct callsign_put put_of(const struct callsign_op *op)
+{
+    return (struct callsign_put){.env_id = op->env_id,
+                                 .name = op->name,
+                                 .node_id = op->node_id,
+                                 .process_id = op->process_id,
+                                 .if_absent = op->if_absent,
+                                 .has_if_revision = op->has_if_revision,
+                                 .if_revision = op->if_revision};
+}
+
+/* Judges one operation as if those before it had been carried out. Nobody ever
+ * sees what the batch itself makes: that is not shown. */
+static const char *judge_op(const struct local *l, const struct callsign_batch *batch, size_t i,
+                            struct callsign_answer *a)
+{
+    const struct callsign_op *op = &batch->ops[i];
+    const struct callsign_op *before = NULL;
+    int left = left_by(batch, i, &before);
+    struct local_name made = {.revision = l->revision + 1};
+    const struct local_name *n =
+        left < 0 ? local_table_find(&l->table, op->env_id, op->name) : NULL;
+    struct callsign_put put = put_of(op);
+    struct callsign_remove remove = {.has_if_owner = op->has_if_owner,
+                                     .if_node_id = op->node_id,
+                                     .if_process_id = op->process_id,
+                                     .has_if_revision = op->has_if_revision,
+                                     .if_revision = op->if_revision};
+    const char *refusal;
+
+    if (left > 0) {
+        made.node_id = before->node_id;
+        made.process_id = before->process_id;
+        n = &made;
+    }
+    refusal = op->kind == CALLSIGN_OP_PUT ? judge_put(l, n, &put) : judge_remove(n, &remove);
+    if (n == NULL && op->kind != CALLSIGN_OP_PUT && !op->has_if_owner && !op->has_if_revision) {
+        return NULL; /* a result, as it is of the single call */
+    }
+    if (refusal != NULL && n != NULL && n != &made) {
+        local_show(a, n);
+    }
+    return refusal;
+}
+
+/* Carries one out; whether anything changed. False with *ret_memory too. */
+static bool apply_op(struct local *l, const struct callsign_op *op, struct callsign_op_result *r,
+                     bool *ret_memory)
+{
+    struct local_name *n = local_table_find(&l->table, op->env_id, op->name);
+    struct callsign_put put = put_of(op);
+    bool changes = op->kind == CALLSIGN_OP_PUT ? !is_owner(n, &put)
+                                               : op->kind == CALLSIGN_OP_REMOVE && n != NULL;
+
+    *r = (struct callsign_op_result){.result = CALLSIGN_DONE};
+    if (op->kind == CALLSIGN_OP_PUT && changes) {
+        r->created = n == NULL;
+        n = local_set(l, n, &put);
+        *ret_memory = n != NULL;
+    }
+    r->has_entry = n != NULL;
+    if (n == NULL) {
+        r->result = CALLSIGN_NOT_FOUND;
+    } else {
+        copy_entry(n, &r->entry);
+    }
+    if (op->kind == CALLSIGN_OP_REMOVE && n != NULL) {
+        local_unset(l, n);
+    }
+    return changes;
+}
+
+enum callsign_result local_batch(struct local *l, const struct callsign_batch *batch,
+                                 struct callsign_op_result *ret_results, size_t *ret_refused_index,
+                                 struct callsign_answer *a)
+{
+    bool changed = false;
+    bool memory = true;
+
+    local_lock(l);
+    for (size_t i = 0; i < batch->ops_count; i++) {
+        const char *refusal = judge_op(l, batch, i, a);
+
+        if (refusal != NULL) {
+            char message[CALLSIGN_MESSAGE_MAX];
+
+            (void)snprintf(message, sizeof(message), "operation %zu: %s", i, text_of(refusal));
+            (void)call_finish(a, CALLSIGN_REFUSED, "batch_refused", message);
+            *ret_refused_index = i;
+            return local_unlock(l, a);
+        }
+    }
+    for (size_t i = 0; i < batch->ops_count && memory; i++) {
+        changed = apply_op(l, &batch->ops[i], &ret_results[i], &memory) || changed;
+    }
+    if (changed) {
+        local_commit(l);
+    }
+    if (!memory) {
+        /* Part of it is done: the one thing that is not all or nothing here. */
+        (void)call_finish(a, CALLSIGN_UNKNOWN, "no_memory", "out of memory");
+    }
+    return local_unlock(l, a);
+}
+
+/* --- Lists ------------------------------------------------------------------------------------ */
 
 /* One name at a time, and the lock released in between: the visitor may call
  * whatever it likes. */
@@ -198,20 +483,20 @@ enum callsign_result local_list(struct local *l, const struct callsign_list *lis
     for (;;) {
         const struct local_name *n;
 
-        lock(l);
+        local_lock(l);
         if (!is_reached(l, list->consistency, list->at_least, a)) {
-            return unlock(l, a);
+            return local_unlock(l, a);
         }
         do {
             n = local_table_seek(&l->table, list->env_id, e.name, behind);
             if (n == NULL || n->env_id != list->env_id ||
                 strncmp(n->name, prefix, prefix_len) != 0) {
-                return unlock(l, a);
+                return local_unlock(l, a);
             }
             copy_entry(n, &e);
             behind = true;
         } while (list->has_node && e.node_id != list->node_id);
-        (void)unlock(l, a);
+        (void)local_unlock(l, a);
         if (!visit(data, &e)) {
             return a->result;
         }
@@ -225,8 +510,8 @@ enum callsign_result local_status(struct local *l, struct callsign_cluster *ret_
     (void)snprintf(ret_cluster->state, sizeof(ret_cluster->state), "local");
     (void)snprintf(ret_cluster->health, sizeof(ret_cluster->health), "ok");
     ret_cluster->ready = true;
-    lock(l);
+    local_lock(l);
     ret_cluster->revision = l->revision;
     ret_cluster->names = l->table.count;
-    return unlock(l, a);
+    return local_unlock(l, a);
 }

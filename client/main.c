@@ -37,6 +37,7 @@ static void explain(const struct options *o, const struct callsign_answer *a)
     case CALLSIGN_DONE:
     case CALLSIGN_INVALID:
     case CALLSIGN_FAILED:
+    case CALLSIGN_UNCHANGED:
         break;
     }
     print_visible(stderr, a->message);

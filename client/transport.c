@@ -151,6 +151,11 @@ struct link *transport_take(struct transport *t)
     return l != NULL ? l : link_new(&t->config);
 }
 
+struct link *transport_new_link(struct transport *t)
+{
+    return link_new(&t->config);
+}
+
 void transport_give(struct transport *t, struct link *l)
 {
     (void)pthread_mutex_lock(&t->lock);
@@ -172,11 +177,34 @@ void transport_note_leader(struct transport *t, uint64_t id)
     }
 }
 
+size_t transport_first(const struct transport *t)
+{
+    return atomic_load_explicit(&t->current, memory_order_relaxed);
+}
+
+size_t transport_endpoints(const struct transport *t)
+{
+    return t->count;
+}
+
+enum link_attempt transport_try(struct transport *t, struct link *l,
+                                const struct link_request *request, size_t *index, char *ret_why)
+{
+    enum link_attempt attempt =
+        link_try(l, t->endpoints[*index % t->count].url, request, 0, ret_why);
+
+    *index = (*index + (attempt != LINK_ANSWERED)) % t->count;
+    return attempt;
+}
+
 /* What remains, shared among the endpoints that can still be turned to. What
  * is sent once gets all of it: afterwards there is no next endpoint. */
-static uint64_t attempt_ms(enum transport_kind kind, uint64_t left_ms, size_t endpoints_left)
+static uint64_t attempt_ms(const struct transport_request *request, uint64_t left_ms,
+                           size_t endpoints_left)
 {
-    uint64_t share = kind == TRANSPORT_ONCE ? left_ms : left_ms / endpoints_left;
+    uint64_t hold = request->hold_ms < left_ms ? request->hold_ms : left_ms;
+    uint64_t share =
+        request->kind == TRANSPORT_ONCE ? left_ms : hold + (left_ms - hold) / endpoints_left;
 
     if (share < ATTEMPT_MIN_MS) {
         share = left_ms < ATTEMPT_MIN_MS ? left_ms : ATTEMPT_MIN_MS;
@@ -228,7 +256,8 @@ static enum round try_round(struct journey *j)
             break;
         }
         j->result->endpoint = e->url;
-        attempt = link_try(j->link, e->url, &j->request, attempt_ms(kind, left, t->count - i), why);
+        attempt =
+            link_try(j->link, e->url, &j->request, attempt_ms(j->wanted, left, t->count - i), why);
         if (a->served_by != 0) {
             atomic_store_explicit(&e->replica, a->served_by, memory_order_relaxed);
         }

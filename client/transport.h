@@ -61,6 +61,7 @@ struct transport_request {
     enum transport_kind kind;
     struct link_request link; /* key and fresh are the transport's to set */
     uint64_t deadline_ms;     /* transport_now_ms() at the end */
+    uint64_t hold_ms;         /* the replica may take so long on purpose; in deadline_ms */
 };
 
 struct transport_result {
@@ -85,8 +86,21 @@ void transport_free(struct transport *t);
 struct link *transport_take(struct transport *t);
 void transport_give(struct transport *t, struct link *l);
 
+/* A link that is not given back, but freed by the caller. */
+struct link *transport_new_link(struct transport *t);
+
 void transport_do(struct transport *t, struct link *l, const struct transport_request *request,
                   struct transport_result *ret_result);
+
+/*
+ * One attempt at the endpoint that *index stands for, which moves on unless it
+ * was answered; for requests that last. To begin with *index is
+ * transport_first(). `why` (LINK_WHY_MAX bytes) is lengthened as by link_try().
+ */
+size_t transport_first(const struct transport *t);
+enum link_attempt transport_try(struct transport *t, struct link *l,
+                                const struct link_request *request, size_t *index, char *ret_why);
+size_t transport_endpoints(const struct transport *t);
 
 /* What an answer says about the cluster: replica `id` leads; 0: nobody. */
 void transport_note_leader(struct transport *t, uint64_t id);

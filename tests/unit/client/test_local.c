@@ -273,6 +273,192 @@ static void is_shared_by_threads(void **state)
     assert_int_equal(answer.revision, 4001);
 }
 
+/* --- Batches ------------------------------------------------------------------- */
+
+static struct callsign_op_result results[4];
+static size_t refused_index;
+
+static enum callsign_result batch(const struct callsign_op *ops, size_t count)
+{
+    struct callsign_batch b = {.ops = ops, .ops_count = count};
+
+    return callsign_batch(client, &b, results, &refused_index, &answer);
+}
+
+static void applies_all_or_nothing(void **state)
+{
+    struct callsign_op ops[4] = {
+        {.kind = CALLSIGN_OP_PUT, .env_id = 1, .name = "a", .node_id = 1, .if_absent = true},
+        {.kind = CALLSIGN_OP_GET, .env_id = 1, .name = "a"},
+        {.kind = CALLSIGN_OP_REMOVE, .env_id = 1, .name = "gone"},
+        {.kind = CALLSIGN_OP_PUT, .env_id = 1, .name = "b", .node_id = 2},
+    };
+
+    (void)state;
+    assert_int_equal(batch(ops, 4), CALLSIGN_DONE);
+    assert_int_equal(answer.revision, 1);
+    assert_true(results[0].created && results[1].has_entry && results[3].created);
+    assert_int_equal(results[1].entry.revision, 1);
+    assert_int_equal(results[2].result, CALLSIGN_NOT_FOUND);
+    assert_int_equal(batch(ops, 4), CALLSIGN_REFUSED);
+    assert_int_equal(refused_index, 0);
+    assert_string_equal(answer.code, "batch_refused");
+    assert_true(answer.has_entry);
+    /* Operations see those before them, but what they made is not shown. */
+    ops[0] = (struct callsign_op){.kind = CALLSIGN_OP_REMOVE, .env_id = 1, .name = "a"};
+    ops[1] = (struct callsign_op){
+        .kind = CALLSIGN_OP_PUT, .env_id = 1, .name = "a", .node_id = 7, .if_absent = true};
+    ops[2] = (struct callsign_op){
+        .kind = CALLSIGN_OP_REMOVE, .env_id = 1, .name = "a", .has_if_owner = true, .node_id = 1};
+    assert_int_equal(batch(ops, 4), CALLSIGN_REFUSED);
+    assert_int_equal(refused_index, 2);
+    assert_false(answer.has_entry);
+    assert_int_equal(get(1, "a"), CALLSIGN_DONE);
+    assert_int_equal(answer.entry.node_id, 1);
+    assert_int_equal(batch(ops, 2), CALLSIGN_DONE);
+    assert_int_equal(answer.revision, 2);
+    assert_int_equal(results[0].entry.node_id, 1);
+    assert_int_equal(results[1].entry.node_id, 7);
+    ops[0] = (struct callsign_op){
+        .kind = CALLSIGN_OP_GET, .env_id = 1, .name = "nobody", .has_if_revision = true};
+    assert_int_equal(batch(ops, 1), CALLSIGN_REFUSED);
+    ops[0] = (struct callsign_op){.kind = CALLSIGN_OP_GET, .env_id = 1, .name = "a"};
+    assert_int_equal(batch(ops, 1), CALLSIGN_DONE);
+    assert_int_equal(answer.revision, 2);
+}
+
+/* --- Nodes ------------------------------------------------------------------------ */
+
+static void takes_names_with_their_node(void **state)
+{
+    struct callsign_node node = {.node_id = 2, .ttl_ms = 1000};
+    struct callsign_get wait = {.env_id = 9, .name = "x", .has_after = true, .wait_ms = 20000};
+    uint64_t removed = 0;
+
+    (void)state;
+    assert_int_equal(callsign_node_heartbeat(client, 2, &answer), CALLSIGN_NOT_FOUND);
+    assert_int_equal(callsign_node_remove(client, 2, &removed, &answer), CALLSIGN_NOT_FOUND);
+    assert_int_equal(callsign_node_register(client, &node, &answer), CALLSIGN_DONE);
+    assert_int_equal(callsign_node_heartbeat(client, 2, &answer), CALLSIGN_DONE);
+    assert_int_equal(put(1, "a", 2), CALLSIGN_DONE); /* node 2 */
+    assert_int_equal(put(9, "x", 5), CALLSIGN_DONE); /* node 2 */
+    assert_int_equal(put(1, "b", 1), CALLSIGN_DONE); /* node 1 */
+    wait.after = answer.revision;
+    /* Nobody sends a heartbeat: the lease ends while this waits. */
+    assert_int_equal(callsign_get(client, &wait, &answer), CALLSIGN_NOT_FOUND);
+    assert_int_equal(answer.revision, 4);
+    assert_int_equal(get(1, "a"), CALLSIGN_NOT_FOUND);
+    assert_int_equal(get(1, "b"), CALLSIGN_DONE);
+    assert_int_equal(put(1, "a", 2), CALLSIGN_REFUSED);
+    assert_string_equal(answer.code, "node_down");
+    assert_int_equal(callsign_node_heartbeat(client, 2, &answer), CALLSIGN_NOT_FOUND);
+    assert_int_equal(callsign_node_register(client, &node, &answer), CALLSIGN_DONE);
+    assert_int_equal(put(1, "a", 2), CALLSIGN_DONE);
+    assert_int_equal(callsign_node_remove(client, 2, &removed, &answer), CALLSIGN_DONE);
+    assert_int_equal(removed, 1);
+}
+
+static void waits_for_a_change(void **state)
+{
+    struct callsign_get wait = {.env_id = 1, .name = "a", .has_after = true, .wait_ms = 20};
+
+    (void)state;
+    assert_int_equal(callsign_get(client, &wait, &answer), CALLSIGN_UNCHANGED);
+    assert_int_equal(put(1, "a", 1), CALLSIGN_DONE);
+    assert_int_equal(callsign_get(client, &wait, &answer), CALLSIGN_DONE);
+    wait.after = 1;
+    assert_int_equal(put(1, "b", 1), CALLSIGN_DONE);
+    assert_int_equal(callsign_get(client, &wait, &answer), CALLSIGN_UNCHANGED);
+}
+
+/* --- Claims ------------------------------------------------------------------------- */
+
+static struct callsign_claimed claimed;
+
+static enum callsign_result claim(uint32_t ttl_ms, uint32_t wait_ms)
+{
+    struct callsign_claim c = {
+        .env_id = 1, .name = "a", .node_id = 1, .ttl_ms = ttl_ms, .wait_ms = wait_ms};
+
+    return callsign_claim(client, &c, &claimed, &answer);
+}
+
+static void claims_a_name(void **state)
+{
+    struct callsign_put absent = {.env_id = 1, .name = "a", .node_id = 1, .if_absent = true};
+
+    (void)state;
+    assert_int_equal(claim(60000, 0), CALLSIGN_DONE);
+    assert_false(answer.has_entry);
+    assert_int_equal(claim(60000, 10), CALLSIGN_REFUSED);
+    assert_string_equal(answer.code, "name_claimed");
+    assert_int_equal(callsign_put(client, &absent, &answer), CALLSIGN_REFUSED);
+    assert_string_equal(answer.code, "name_claimed");
+    assert_int_equal(callsign_claim_abort(client, &claimed, &answer), CALLSIGN_DONE);
+    assert_int_equal(callsign_claim_abort(client, &claimed, &answer), CALLSIGN_NOT_FOUND);
+    assert_int_equal(claim(60000, 0), CALLSIGN_DONE);
+    assert_int_equal(callsign_claim_confirm(client, &claimed, 42, &answer), CALLSIGN_DONE);
+    assert_true(answer.created);
+    assert_int_equal(answer.entry.process_id, 42);
+    assert_int_equal(callsign_claim_confirm(client, &claimed, 42, &answer), CALLSIGN_NOT_FOUND);
+    assert_int_equal(claim(60000, 0), CALLSIGN_DONE);
+    assert_int_equal(answer.entry.process_id, 42);
+}
+
+/* A plain put beats a claim, and one that nobody confirms passes on. */
+static void claims_end(void **state)
+{
+    struct callsign_remove remove = {.env_id = 1, .name = "a"};
+
+    (void)state;
+    assert_int_equal(claim(60000, 0), CALLSIGN_DONE);
+    assert_int_equal(put(1, "a", 7), CALLSIGN_DONE);
+    assert_int_equal(callsign_claim_confirm(client, &claimed, 42, &answer), CALLSIGN_NOT_FOUND);
+    assert_int_equal(callsign_remove(client, &remove, &answer), CALLSIGN_DONE);
+    assert_int_equal(claim(1000, 0), CALLSIGN_DONE);
+    assert_int_equal(claim(1000, 20000), CALLSIGN_DONE); /* once the first has run out */
+    assert_false(answer.has_entry);
+}
+
+enum { SPAWNERS = 8 };
+
+static void *get_or_spawn(void *data)
+{
+    struct callsign_claim c = {
+        .env_id = 1, .name = "a", .node_id = 1, .ttl_ms = 60000, .wait_ms = 20000};
+    unsigned *spawned = data;
+    struct callsign_claimed mine;
+    struct callsign_answer a;
+
+    if (callsign_claim(client, &c, &mine, &a) == CALLSIGN_DONE && !a.has_entry) {
+        /* The first ones fail to spawn: the next in line is to try. */
+        if (strtoull(mine.id, NULL, 10) < 4) {
+            (void)callsign_claim_abort(client, &mine, &a);
+        } else {
+            *spawned += callsign_claim_confirm(client, &mine, 42, &a) == CALLSIGN_DONE;
+        }
+    }
+    return NULL;
+}
+
+static void spawns_once(void **state)
+{
+    pthread_t threads[SPAWNERS];
+    unsigned spawned[SPAWNERS] = {0};
+    unsigned sum = 0;
+
+    (void)state;
+    for (int i = 0; i < SPAWNERS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, get_or_spawn, &spawned[i]), 0);
+    }
+    for (int i = 0; i < SPAWNERS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        sum += spawned[i];
+    }
+    assert_int_equal(sum, 1);
+    assert_int_equal(get(1, "a"), CALLSIGN_DONE);
+}
+
 static void has_a_status(void **state)
 {
     static struct callsign_cluster cluster;
@@ -293,6 +479,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(lists_in_order, open_client, close_client),
         cmocka_unit_test(stays_in_order),
         cmocka_unit_test_setup_teardown(is_shared_by_threads, open_client, close_client),
+        cmocka_unit_test_setup_teardown(applies_all_or_nothing, open_client, close_client),
+        cmocka_unit_test_setup_teardown(takes_names_with_their_node, open_client, close_client),
+        cmocka_unit_test_setup_teardown(waits_for_a_change, open_client, close_client),
+        cmocka_unit_test_setup_teardown(claims_a_name, open_client, close_client),
+        cmocka_unit_test_setup_teardown(claims_end, open_client, close_client),
+        cmocka_unit_test_setup_teardown(spawns_once, open_client, close_client),
         cmocka_unit_test_setup_teardown(has_a_status, open_client, close_client),
     };
 
