@@ -69,6 +69,9 @@ static const struct {
     CORE("callsign_snapshots_restored_total", COUNTER, snapshots_restored,
          "Snapshots restored, from disk or from the leader."),
     CORE("callsign_snapshot_bytes", GAUGE, snapshot_bytes, "Size of the last snapshot."),
+    CORE("callsign_peer_certificate_expiry_seconds", GAUGE, peer_cert_not_after,
+         "When this replica's certificate for the links ends, in seconds since 1970; 0 without "
+         "TLS."),
     CORE("callsign_peers_connected", GAUGE, peers_connected,
          "Peers with a link in both directions."),
     CORE("callsign_peer_received_bytes_total", COUNTER, peer_bytes_in,

@@ -457,18 +457,23 @@ static bool check_listeners(struct gather *g)
 {
     const struct config *c = &g->config;
 
-    if (!c->insecure && !is_loopback(c->peer)) {
+    if (c->peer_cert[0] != '\0' && c->peer_ca[0] == '\0') {
+        return refuse_winner(g, CONFIG_OPTION_peer_cert,
+                             "needs --peer-ca: whose certificates the others may show");
+    }
+    if (!c->insecure && !is_loopback(c->peer) && c->peer_cert[0] == '\0') {
         return refuse_winner(g, CONFIG_OPTION_peer,
                              "is not a loopback address, and whoever reaches it can read and "
-                             "change everything: must be 127.0.0.1, [::1] or localhost, unless "
-                             "--insecure is given");
+                             "change everything: needs --peer-cert and --peer-ca "
+                             "(deploy/make-certificates makes them), unless --insecure is given");
     }
     if (!c->insecure && !is_loopback(c->http) &&
         (c->http_cert[0] == '\0' || c->token_file[0] == '\0')) {
         return refuse_winner(g, CONFIG_OPTION_http,
                              "is not a loopback address, and whoever reaches it can read and "
-                             "change everything: needs --http-cert and --token-file, unless "
-                             "--insecure is given");
+                             "change everything: needs --http-cert and --token-file "
+                             "(deploy/make-certificates, callsignd token new), unless --insecure "
+                             "is given");
     }
     if (strcmp(g->config.peer, g->config.http) == 0) {
         return refuse_winner(g, CONFIG_OPTION_http,
@@ -558,6 +563,9 @@ void config_fini(struct config *c)
     free(c->peer);
     free(c->http);
     free(c->cluster_name);
+    free(c->peer_cert);
+    free(c->peer_key);
+    free(c->peer_ca);
     free(c->http_cert);
     free(c->http_key);
     free(c->token_file);

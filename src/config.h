@@ -18,8 +18,8 @@
  *   2. `members` has at least one member, in rising order of ids, no id and no
  *      address twice, and this replica is among them.
  *   3. Three heartbeats fit into an election timeout.
- *   4. Without `insecure`, `peer` is a loopback address, and `http` is one or there are a
- *      certificate and tokens.
+ *   4. Without `insecure`, `peer` is a loopback address or there is a certificate for it, and
+ *      `http` is one or there are a certificate and tokens.
  *
  * Threads: config_parse() uses getopt_long(), one thread at a time; the rest is
  * safe in any. Memory: strings are owned by the struct config.
@@ -77,6 +77,9 @@ struct config {
     char *http;
     struct config_members members;
     char *cluster_name;
+    char *peer_cert; /* "" none: plain TCP */
+    char *peer_key;  /* "" in peer_cert */
+    char *peer_ca;   /* not "" with peer_cert */
     uint32_t http_threads;
     uint32_t http_connections;
     char *http_cert;  /* "" none */

@@ -9,12 +9,14 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "peer_internal.h"
+#include "peer_tls.h"
 
 enum {
     TICK_MS = 50,
     /* Below the second after which a lost SYN is sent again: with the longest pause between two
      * attempts, a healed net is found within 1.2 s. */
     CONNECT_MS = 700,
+    JUDGE_MS = 60000,    /* between two looks at the certificates of open links */
     COMPLAIN_MS = 30000, /* the same complaint at most this often */
 };
 
@@ -77,6 +79,7 @@ static void maybe_stopped(struct peers *p)
     while (!list_empty(&p->peers)) {
         forget(LIST_ENTRY(p->peers.next, struct peer, list));
     }
+    peertls_release(p->tls);
     free(p);
     stopped(data);
 }
@@ -130,6 +133,35 @@ static void look_after_peer(struct peer *q, uint64_t late_ms)
     look_after(p, q->in, late_ms);
 }
 
+/* --- Certificates ----------------------------------------------------------------------- */
+
+static void judge_link(const struct peers *p, struct link *l)
+{
+    if (l != NULL && l->tls != NULL && !l->closing && !peertls_trusts(p->tls, l->tls)) {
+        link_close(l, "the certificate is not accepted any more");
+    }
+}
+
+/* A link lives for months, its certificate perhaps not. */
+static void judge_links(struct peers *p)
+{
+    p->judged_ms = now(p);
+    for (struct list *l = p->peers.next; l != &p->peers; l = l->next) {
+        struct peer *q = LIST_ENTRY(l, struct peer, list);
+
+        judge_link(p, q->out);
+        judge_link(p, q->in);
+    }
+}
+
+void peers_set_tls(struct peers *p, struct peertls *tls)
+{
+    CHECK(p->tls != NULL && tls != NULL);
+    peertls_release(p->tls);
+    p->tls = peertls_hold(tls);
+    judge_links(p);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct peers *p = timer->data;
@@ -139,6 +171,9 @@ static void on_timer(uv_timer_t *timer)
     late_ms = late_ms > PEER_PING_MS ? late_ms : 0;
     for (struct list *l = p->peers.next; l != &p->peers; l = l->next) {
         look_after_peer(LIST_ENTRY(l, struct peer, list), late_ms);
+    }
+    if (p->tls != NULL && now(p) - p->judged_ms > JUDGE_MS) {
+        judge_links(p);
     }
     peer_in_tick(p);
 }
@@ -218,6 +253,7 @@ enum err peers_start(uv_loop_t *loop, const struct peers_config *config, char *e
     p->loop = loop;
     p->id = config->id;
     p->events = config->events;
+    p->tls = peertls_hold(config->tls);
     memcpy(p->cluster_id, config->cluster_id, sizeof p->cluster_id);
     snprintf(p->http_address, sizeof p->http_address, "%s", config->http_address);
     CHECK(getrandom(&p->seed, sizeof p->seed, 0) == sizeof p->seed);

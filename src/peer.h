@@ -20,7 +20,10 @@
  *      nobody is read from or queued for in larger pieces before its HELLO.
  *   5. A newer accepted connection of a peer replaces the older one.
  *   6. Up and down alternate, for each id and direction, beginning with up.
- *   7. Out of file descriptors, the port is closed and opened again a second
+ *   7. With TLS, nobody is a peer without a certificate of this cluster that
+ *      names the very id it claims or was dialled by; one that ends to be
+ *      valid ends its links, a minute later at most.
+ *   8. Out of file descriptors, the port is closed and opened again a second
  *      later; a flood of connections is taken in portions, one a turn.
  *
  * Threads: the core thread. Dialling again after a failure: 100 ms, doubling
@@ -49,6 +52,7 @@ enum {
 };
 
 struct peers;
+struct peertls;
 
 /* All callbacks run in the core thread, from the loop. */
 struct peers_events {
@@ -68,6 +72,7 @@ struct peers_config {
     uint8_t cluster_id[16];
     const char *listen_address; /* "127.0.0.1:7101", "[::1]:7101", "host:7101" */
     const char *http_address;   /* told to the peers */
+    struct peertls *tls;        /* peer_tls.h; NULL: links are plain TCP */
     struct peers_events events;
 };
 
@@ -83,6 +88,11 @@ enum err peers_add(struct peers *p, uint64_t id, const char *address);
 /* Forgets a peer: nothing is sent to it and nothing taken from it any more.
  * The ends of its links are still told, a moment later. */
 void peers_remove(struct peers *p, uint64_t id);
+
+/* From now on new links are secured by `tls`, which is held; neither this nor
+ * what was there before is NULL. Links whose other side it would not accept
+ * are closed. */
+void peers_set_tls(struct peers *p, struct peertls *tls);
 
 /* Queues one frame; all frames of a loop turn leave in one write. ERR_OK,
  * ERR_NO_LEADER is never returned: ERR_AGAIN no link is up, ERR_OVERLOADED

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "peer_hello.h"
 #include "peer_internal.h"
+#include "peer_tls.h"
 
 enum {
     QUEUE_BYTES = 4096, /* WELCOME and pings go this way, nothing else */
@@ -59,8 +60,13 @@ static void refuse(struct peers *p, struct link *l, const struct hello *h, const
     link_finish(l, reason);
 }
 
-static const char *fault_of(const struct peers *p, const struct hello *h, const struct peer *q)
+static const char *fault_of(const struct link *l, const struct hello *h, const struct peer *q)
 {
+    const struct peers *p = l->data;
+
+    if (l->tls != NULL && peertls_peer_id(l->tls) != h->from) {
+        return "your certificate is another replica's";
+    }
     if (h->version_min > HELLO_VERSION || h->version_max < HELLO_VERSION) {
         return "no common protocol version";
     }
@@ -139,7 +145,7 @@ static void on_hello(struct link *l, const struct frame *f)
         refuse(p, l, NULL, "the first frame is no HELLO");
         return;
     }
-    fault = fault_of(p, &h, peer_find(p, h.from));
+    fault = fault_of(l, &h, peer_find(p, h.from));
     if (fault != NULL) {
         refuse(p, l, &h, fault);
         return;
@@ -268,9 +274,12 @@ static void accept_one(struct peers *p)
     p->strangers_count++;
     if (uv_accept((uv_stream_t *)&p->listener, (uv_stream_t *)&l->tcp) != 0) {
         link_close(l, "accepting failed");
-    } else {
-        link_begin(l);
+        return;
     }
+    if (p->tls != NULL) {
+        link_secure(l, peertls_open(p->tls, 0));
+    }
+    link_begin(l);
 }
 
 static void on_listener_closed(uv_handle_t *handle)

@@ -50,6 +50,8 @@ struct peers {
     uint8_t cluster_id[16];
     char http_address[PEER_ADDRESS_MAX];
     struct peers_events events;
+    struct peertls *tls; /* held; or NULL */
+    uint64_t judged_ms;  /* when the certificates of the open links were last looked at */
     struct list peers;
     struct list strangers; /* accepted links without a good HELLO */
     unsigned strangers_count;

@@ -8,9 +8,11 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "peer.h"
+#include "peer_tls.h"
 
 enum {
     READ_BYTES = 64 << 10,   /* read at once */
+    GREET_BYTES = 4 << 10,   /* the same during a handshake */
     KEEP_BYTES = 1 << 20,    /* of an idle buffer */
     EARLY_BYTES = 256 << 10, /* so much does not wait for the end of the turn */
     /* Given to libuv at once: it tells of a write when all of it has left, and
@@ -36,6 +38,13 @@ struct link *link_new(uv_loop_t *loop, const struct link_events *events,
     return l;
 }
 
+void link_secure(struct link *l, struct peertls_session *session)
+{
+    CHECK(!l->begun && l->tls == NULL);
+    l->tls = session;
+    buf_init(&l->sealed, peertls_out(session)->max);
+}
+
 void link_admit(struct link *l, size_t payload_max)
 {
     l->limits.payload_max = payload_max;
@@ -55,6 +64,9 @@ static void on_closed(uv_handle_t *handle)
     l->events->closed(l);
     buf_fini(&l->out);
     buf_fini(&l->written);
+    buf_fini(&l->sealed);
+    peertls_close(l->tls);
+    free(l->raw);
     free(l->in);
     free(l);
 }
@@ -105,24 +117,90 @@ static void swap(struct link *l)
 
 static void on_written(uv_write_t *write, int status);
 
-/* Hands libuv the next piece of `written`, which stays as it is until
- * on_written. */
+/* Hands libuv bytes that stay as they are until on_written. */
+static bool write_later(struct link *l, const uint8_t *bytes, size_t n)
+{
+    uv_buf_t b = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)n);
+    int rv = uv_write(&l->write, (uv_stream_t *)&l->tcp, &b, 1, on_written);
+
+    if (rv != 0) {
+        link_close(l, uv_strerror(rv));
+        return false;
+    }
+    l->writing = true;
+    l->piece = n;
+    return true;
+}
+
+/* The next piece of `written`. */
 static void write_piece(struct link *l)
 {
     size_t n = l->written.len - l->written_from;
-    uv_buf_t b;
-    int rv;
 
     n = n < PIECE_BYTES ? n : PIECE_BYTES;
-    b = uv_buf_init((char *)l->written.data + l->written_from, (unsigned)n);
-    rv = uv_write(&l->write, (uv_stream_t *)&l->tcp, &b, 1, on_written);
-    if (rv != 0) {
-        link_close(l, uv_strerror(rv));
-        return;
+    if (write_later(l, l->written.data + l->written_from, n)) {
+        l->written_from += n;
     }
-    l->writing = true;
-    l->written_from += n;
-    l->piece = n;
+}
+
+/* Whether frames may leave. */
+static bool is_open(const struct link *l)
+{
+    return l->begun && !l->closing && (l->tls == NULL || peertls_is_up(l->tls));
+}
+
+/* Seals the next piece of what was gathered behind what TLS has to say itself;
+ * what there is to send is then in l->sealed. */
+static void seal(struct link *l)
+{
+    struct buf empty = l->sealed;
+    size_t n;
+
+    if (is_open(l)) {
+        if (l->written_from == l->written.len && l->out.len > 0) {
+            swap(l);
+        }
+        n = l->written.len - l->written_from;
+        n = n < PIECE_BYTES ? n : PIECE_BYTES;
+        if (n > 0 && peertls_write(l->tls, l->written.data + l->written_from, n) != ERR_OK) {
+            link_close(l, peertls_why(l->tls));
+        }
+        l->written_from += n;
+    }
+    if (empty.capacity > KEEP_BYTES) {
+        buf_fini(&empty);
+        buf_init(&empty, l->sealed.max);
+    }
+    buf_reset(&empty);
+    l->sealed = *peertls_out(l->tls);
+    *peertls_out(l->tls) = empty;
+}
+
+/* The same as push(), of a secured link. */
+static void push_sealed(struct link *l)
+{
+    uv_buf_t b;
+    int n;
+
+    while (!l->writing && !l->closing) {
+        seal(l);
+        if (l->sealed.len == 0 || l->closing) {
+            return;
+        }
+        b = uv_buf_init((char *)l->sealed.data, (unsigned)l->sealed.len);
+        n = uv_try_write((uv_stream_t *)&l->tcp, &b, 1);
+        if (n < 0 && n != UV_EAGAIN) {
+            link_close(l, uv_strerror(n));
+            return;
+        }
+        n = n < 0 ? 0 : n;
+        if (n > 0) {
+            note_written(l, (size_t)n);
+        }
+        if ((size_t)n < l->sealed.len) {
+            (void)write_later(l, l->sealed.data + n, l->sealed.len - (size_t)n);
+        }
+    }
 }
 
 /* Gives the kernel what it takes at once and libuv the next piece of the
@@ -133,6 +211,10 @@ static void push(struct link *l)
     int n;
 
     if (l->writing || l->closing || !l->begun) {
+        return;
+    }
+    if (l->tls != NULL) {
+        push_sealed(l);
         return;
     }
     if (l->written_from == l->written.len) {
@@ -173,6 +255,10 @@ static void on_written(uv_write_t *write, int status)
 void link_finish(struct link *l, const char *why)
 {
     push(l);
+    if (l->tls != NULL && !l->closing) {
+        peertls_bye(l->tls);
+        push(l);
+    }
     link_close(l, why);
 }
 
@@ -192,7 +278,7 @@ void link_flush(struct link *l)
 
 bool link_restless(const struct link *l)
 {
-    return l->begun && !l->closing && !l->writing && (l->out.len != 0 || is_drained(l));
+    return is_open(l) && !l->writing && (l->out.len != 0 || is_drained(l));
 }
 
 enum err link_send(struct link *l, const struct frame *f)
@@ -228,16 +314,30 @@ static size_t read_bytes(const struct link *l)
     return frame_max < READ_BYTES ? frame_max : READ_BYTES;
 }
 
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
+static void reserve(struct link *l)
 {
-    struct link *l = handle->data;
-
-    (void)suggested;
     if (l->in_capacity - l->in_len < read_bytes(l) / 2) {
         l->in_capacity = l->in_len + read_bytes(l);
         l->in = mem_resize(l->in, l->in_capacity, 1);
     }
-    *ret_buf = uv_buf_init((char *)l->in + l->in_len, (unsigned)(l->in_capacity - l->in_len));
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
+{
+    struct link *l = handle->data;
+    size_t n = l->tls == NULL || !peertls_is_up(l->tls) ? GREET_BYTES : READ_BYTES;
+
+    (void)suggested;
+    if (l->tls == NULL) {
+        reserve(l);
+        *ret_buf = uv_buf_init((char *)l->in + l->in_len, (unsigned)(l->in_capacity - l->in_len));
+        return;
+    }
+    if (l->raw_capacity != n) {
+        l->raw = mem_resize(l->raw, n, 1);
+        l->raw_capacity = n;
+    }
+    *ret_buf = uv_buf_init((char *)l->raw, (unsigned)n);
 }
 
 /* Room for the whole frame that has begun to arrive, so that it is read in
@@ -302,6 +402,42 @@ static void decode(struct link *l)
     make_room(l);
 }
 
+/* Goes on with the handshake; what it says, a last alert included, leaves at
+ * once, and what was gathered meanwhile with it. */
+static void shake_hands(struct link *l)
+{
+    enum err e = peertls_handshake(l->tls);
+
+    push(l);
+    if (e == ERR_MALFORMED) {
+        link_close(l, peertls_why(l->tls));
+    }
+}
+
+/* Takes what was fed to TLS. */
+static void open_sealed(struct link *l)
+{
+    enum err e = ERR_OK;
+    size_t n;
+
+    if (!peertls_is_up(l->tls)) {
+        shake_hands(l);
+    }
+    while (e == ERR_OK && is_open(l)) {
+        reserve(l);
+        e = peertls_read(l->tls, l->in + l->in_len, l->in_capacity - l->in_len, &n);
+        if (e == ERR_OK) {
+            l->in_len += n;
+            decode(l);
+        }
+    }
+    if (e == ERR_MALFORMED) {
+        link_close(l, peertls_why(l->tls));
+    } else if (peertls_out(l->tls)->len > 0) {
+        push(l); /* TLS changes its keys */
+    }
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 {
     struct link *l = stream->data;
@@ -317,6 +453,11 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
     l->heard_ms = now(l);
     if (l->bytes_in != NULL) {
         *l->bytes_in += (size_t)n;
+    }
+    if (l->tls != NULL) {
+        peertls_feed(l->tls, l->raw, (size_t)n);
+        open_sealed(l);
+        return;
     }
     l->in_len += (size_t)n;
     decode(l);
@@ -339,5 +480,7 @@ void link_begin(struct link *l)
     }
     if (uv_read_start((uv_stream_t *)&l->tcp, on_alloc, on_read) != 0) {
         link_close(l, "reading failed");
+    } else if (l->tls != NULL) {
+        shake_hands(l);
     }
 }

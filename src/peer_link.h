@@ -13,11 +13,14 @@
  *   3. `closed` is called exactly once, from the loop, never inside a link_
  *      function; the link is freed right after it.
  *   4. Events may call anything here, link_close of this very link included.
+ *   5. Of a secured link no frame leaves or is taken before the other side's
+ *      certificate was found good (peer_tls.h).
  *
  * Threads: the loop's. Memory: out, at most two buffers of queue_max bytes
  * (one being written, one being gathered); in, a frame of payload_max and what
  * is read at once, which is 64 KiB or, with a small payload_max, a second
- * frame. All of them shrink again when idle.
+ * frame. All of them shrink again when idle. A secured link has in addition
+ * what TLS takes, 64 KiB for what is read, and about PIECE_BYTES sealed.
  */
 #ifndef CALLSIGN_PEER_LINK_H
 #define CALLSIGN_PEER_LINK_H
@@ -33,6 +36,7 @@
 #include "frame.h"
 
 struct link;
+struct peertls_session;
 
 /* What the other end may make this one keep. */
 struct link_limits {
@@ -61,6 +65,10 @@ struct link {
     struct buf written;  /* being written */
     size_t written_from; /* given to the kernel or, the last `piece` bytes before, to libuv */
     size_t piece;
+    struct peertls_session *tls; /* owned; NULL: frames travel as they are */
+    struct buf sealed;           /* with TLS: the piece, and what the handshake says */
+    uint8_t *raw;                /* with TLS: read, not opened yet */
+    size_t raw_capacity;
     uint8_t *in; /* received, not decoded yet */
     size_t in_len, in_capacity;
     uint64_t heard_ms, sent_ms;     /* loop time of the last bytes in and out */
@@ -69,6 +77,10 @@ struct link {
 
 struct link *link_new(uv_loop_t *loop, const struct link_events *events,
                       const struct link_limits *limits);
+
+/* Before link_begin: frames travel through this session, which the link owns
+ * from now on. Once it begins the dialling side begins the handshake. */
+void link_secure(struct link *l, struct peertls_session *session);
 
 /* Frames up to `payload_max` are welcome from now on. */
 void link_admit(struct link *l, size_t payload_max);

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "peer_hello.h"
 #include "peer_internal.h"
+#include "peer_tls.h"
 
 static uint64_t now(const struct peers *p)
 {
@@ -177,6 +178,9 @@ static void connect_to(struct peer *q, const struct sockaddr *to)
     q->users++;
     q->dial = PEER_LINKED;
     q->connect.data = l;
+    if (p->tls != NULL) {
+        link_secure(l, peertls_open(p->tls, q->id));
+    }
     rv = uv_tcp_connect(&q->connect, &l->tcp, to, on_connected);
     if (rv != 0) {
         link_close(l, uv_strerror(rv));

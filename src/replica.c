@@ -309,16 +309,10 @@ static void on_signal(uv_signal_t *handle, int number)
     r->front->stop(r->front->front, front_stopped, r);
 }
 
-/* --- Reading files again ------------------------------------------------------------- */
-
 static void on_reload(uv_signal_t *handle, int number)
 {
-    struct replica *r = handle->data;
-
     (void)number;
-    if (r->state == RUNNING) {
-        r->front->reload(r->front->front);
-    }
+    replica_reload(handle->data);
 }
 
 /* --- Starting ---------------------------------------------------------------------- */

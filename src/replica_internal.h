@@ -20,6 +20,8 @@
 #include "service.h"
 #include "storage/storage.h"
 
+struct peertls;
+
 enum replica_state { STARTING, RUNNING, DRAINING, CLOSING };
 
 struct replica {
@@ -49,6 +51,14 @@ struct replica {
     uint64_t turn_ns, idle_ns;             /* of the loop, at the end of the last turn */
     uint64_t stall_max_us;
     uint64_t nonsense_logged_ms;
+    int64_t peer_cert_not_after; /* seconds since 1970; 0: no TLS */
+    struct {
+        uv_work_t work;
+        bool running, again; /* once more when it is done */
+        enum err err;
+        char why[512];
+        struct peertls *tls;
+    } reload;
     struct notify notify; /* the service manager */
 };
 
@@ -56,6 +66,12 @@ struct replica {
 int replica_start_core(struct replica *r);
 /* The links; `events` are what they report. */
 int replica_start_peers(struct replica *r, const struct peers_events *events);
+/* Reads what the links' certificates are made of; *ret_tls is NULL without any. In any thread.
+ * ERR_CONFIG. */
+enum err replica_load_tls(const struct config *config, char *errmsg, size_t errmsg_len,
+                          struct peertls **ret_tls);
+/* SIGHUP. */
+void replica_reload(struct replica *r);
 /* Logs why a step of the start failed; the exit code. */
 int replica_refuse(const struct replica *r, const char *step, enum err e, const char *why);
 

@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "peer_tls.h"
 #include "replica_internal.h"
 
 enum { MARKER_VOTER_BYTES = 8 };
@@ -299,11 +300,16 @@ int replica_start_peers(struct replica *r, const struct peers_events *events)
         .http_address = r->config->http,
         .events = *events,
     };
-    char why[256] = "";
-    enum err e;
+    char why[512] = "";
+    enum err e = replica_load_tls(r->config, why, sizeof why, &config.tls);
 
+    if (e != ERR_OK) {
+        return replica_refuse(r, "peer_certificate", e, why);
+    }
+    r->peer_cert_not_after = config.tls == NULL ? 0 : peertls_not_after(config.tls);
     config_cluster_id(r->config, config.cluster_id);
     e = peers_start(&r->loop, &config, why, sizeof why, &r->peers);
+    peertls_release(config.tls); /* the links hold it */
     for (unsigned i = 0; i < r->config->members.count && e == ERR_OK; i++) {
         const struct config_member *m = &r->config->members.at[i];
 

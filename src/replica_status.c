@@ -86,6 +86,7 @@ static void fill_metrics(const struct replica *r, struct service_metrics *m)
     if (r->peers != NULL) {
         peers_get_stats(r->peers, &stats);
     }
+    m->peer_cert_not_after = (uint64_t)r->peer_cert_not_after;
     m->peers_connected = stats.connected;
     m->peer_bytes_in = stats.bytes_in;
     m->peer_bytes_out = stats.bytes_out;

@@ -1,8 +1,9 @@
 /*
  * bench_peer - what a frame between two replicas costs.
  *
- *     bench_peer
+ *     bench_peer [DIR]
  *
+ * With DIR, which `deploy/make-certificates DIR replica 1 2` made, over TLS.
  * Two ends of a real link over loopback, in one loop and so on one core. A turn
  * sends a batch, as the core does, and the next turns receive it. "send" is
  * the processor's time inside peers_send() alone, "whole" everything from there
@@ -24,6 +25,7 @@
 #include "base/log.h"
 #include "frame.h"
 #include "peer.h"
+#include "peer_tls.h"
 
 enum {
     QUEUE_BYTES = 8 << 20, /* no further batch above */
@@ -108,7 +110,23 @@ static unsigned free_port(void)
     return ntohs(a.sin_port);
 }
 
-static void start(struct bench *b)
+/* NULL without a folder. */
+static struct peertls *load_tls(const char *folder, uint64_t id)
+{
+    char cert[256], key[256], ca[256], why[512];
+    struct peertls_files files = {cert, key, ca, "callsign", id};
+    struct peertls *tls = NULL;
+
+    if (folder != NULL) {
+        snprintf(cert, sizeof cert, "%s/replica-%u.crt", folder, (unsigned)id);
+        snprintf(key, sizeof key, "%s/replica-%u.key", folder, (unsigned)id);
+        snprintf(ca, sizeof ca, "%s/ca.crt", folder);
+        CHECK(peertls_load(&files, why, sizeof why, &tls) == ERR_OK);
+    }
+    return tls;
+}
+
+static void start(struct bench *b, const char *folder)
 {
     char address[2][32], why[200];
 
@@ -118,10 +136,12 @@ static void start(struct bench *b)
             .listen_address = address[i],
             .http_address = "127.0.0.1:1",
             .events = {on_frame, on_link, on_inbound, on_drain, b},
+            .tls = load_tls(folder, i + 1),
         };
 
         snprintf(address[i], sizeof address[i], "127.0.0.1:%u", free_port());
         CHECK(peers_start(&b->loop, &config, why, sizeof why, &b->peers[i]) == ERR_OK);
+        peertls_release(config.tls);
     }
     for (unsigned i = 0; i < 2; i++) {
         CHECK(peers_add(b->peers[i], 2 - i, address[1 - i]) == ERR_OK);
@@ -155,7 +175,7 @@ static void on_stopped(void *data)
     (void)data;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     struct bench *b = calloc(1, sizeof *b);
     uint8_t *payload = calloc(1, PAYLOAD_MAX);
@@ -167,7 +187,7 @@ int main(void)
     CHECK(uv_idle_init(&b->loop, &b->idle) == 0);
     b->idle.data = b;
     b->frame = (struct frame){.type = FRAME_APPEND_ENTRIES, .id = 1, .payload = payload};
-    start(b);
+    start(b, argc > 1 ? argv[1] : NULL);
     CHECK(uv_idle_start(&b->idle, on_idle) == 0);
     measure(b, 64, 1, 200000);
     measure(b, 64, 16, 1000000);

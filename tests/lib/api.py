@@ -62,6 +62,17 @@ class Access:
             return http.client.HTTPConnection(HOST, port, timeout=timeout)
         return http.client.HTTPSConnection(HOST, port, timeout=timeout, context=self.context)
 
+    def socket(self, port, timeout):
+        sock = connect(port, timeout)
+        return self.context.wrap_socket(sock, server_hostname=HOST) if self.context else sock
+
+    def sign(self, request):
+        """The bytes of a request, with the token."""
+        if not self.token:
+            return request
+        line, rest = request.split(b"\r\n", 1)
+        return b"%s\r\nAuthorization: Bearer %s\r\n%s" % (line, self.token.encode(), rest)
+
     def headers(self, more):
         return {**({"Authorization": f"Bearer {self.token}"} if self.token else {}), **(more or {})}
 
@@ -167,12 +178,12 @@ def raw(port, request, timeout=TIMEOUT_S):
                 return None
 
 
-def pipeline(port, requests, window=64):
+def pipeline(port, requests, window=64, access=Access()):
     """Sends many requests on one connection, `window` at a time ahead of their
     answers; yields the answers in order."""
-    with connect(port, 60) as sock, sock.makefile("rb") as stream:
+    with access.socket(port, 60) as sock, sock.makefile("rb") as stream:
         for start in range(0, len(requests), window):
-            part = requests[start:start + window]
+            part = [access.sign(r) for r in requests[start:start + window]]
             sock.sendall(b"".join(part))
             for _ in part:
                 yield read_answer(stream)

@@ -26,6 +26,12 @@ def http_flags(folder):
     return ["--http-cert", str(folder / "http.crt"), "--http-key", str(folder / "http.key")]
 
 
+def peer_flags(folder, replica_id):
+    return ["--peer-cert", str(folder / f"replica-{replica_id}.crt"),
+            "--peer-key", str(folder / f"replica-{replica_id}.key"),
+            "--peer-ca", str(folder / "ca.crt")]
+
+
 def client(folder, cert=None):
     """What checks a server against the authority of the folder."""
     context = ssl.create_default_context(cafile=str(folder / "ca.crt"))

@@ -13,6 +13,7 @@ import tempfile
 import time
 
 import api
+import certs
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("CALLSIGN_BUILDDIR", TOP / "build" / "check-plain"))
@@ -183,6 +184,20 @@ class Cluster:
         members = ",".join(f"{r.id}={r.peer_address}" for r in self.replicas)
         for replica in self.replicas:
             replica.members = members
+
+    def secure(self):
+        """Before the start: TLS everywhere, and a token for everything, which
+        we have."""
+        self.certs = self.folder / "certs"
+        certs.make(self.certs, "replica", *[r.id for r in self.replicas])
+        certs.make(self.certs, "http", "localhost", api.HOST)
+        token = certs.new_token(DAEMON, self.certs / "tokens", "test", "admin")
+        for replica in self.replicas:
+            replica.flags += [*certs.peer_flags(self.certs, replica.id),
+                              *certs.http_flags(self.certs),
+                              "--token-file", str(self.certs / "tokens")]
+            replica.access = certs.access(self.certs, token)
+        return self
 
     def __enter__(self):
         return self

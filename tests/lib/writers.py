@@ -118,7 +118,7 @@ class Writers:
         def ask(names):
             requests = [b"GET /api/registry/%s%s HTTP/1.1\r\nHost: a\r\n\r\n"
                         % (api.quote(n).encode(), suffix) for n in names]
-            return zip(names, api.pipeline(replica.http_port, requests))
+            return zip(names, api.pipeline(replica.http_port, requests, access=replica.access))
 
         for name, answer in ask(list(acked)):
             process_id, revision = acked[name]
@@ -214,7 +214,8 @@ def bulk(replicas, requests, lanes=16, until=lambda: False):
 
     def lane(number):
         mine = requests[number::lanes]
-        for answer in api.pipeline(replicas[number % len(replicas)].http_port, mine, window=16):
+        replica = replicas[number % len(replicas)]
+        for answer in api.pipeline(replica.http_port, mine, window=16, access=replica.access):
             answers.append(answer)
             if until():
                 return

@@ -119,6 +119,7 @@ struct rig_end *rig_start(struct rig *r, unsigned i)
         .id = i + 1,
         .listen_address = rig_address(i + 1),
         .http_address = rig_address(i + 101),
+        .tls = r->tls[i],
         .events = {.on_frame = on_frame,
                    .on_link = on_link,
                    .on_inbound = on_inbound,

@@ -41,10 +41,13 @@ struct rig_end {
     void (*on_drain)(struct rig_end *e, uint64_t id);
 };
 
+struct peertls;
+
 struct rig {
     uv_loop_t loop;
     uv_timer_t tick; /* makes uv_run return */
     struct rig_end ends[RIG_ENDS];
+    struct peertls *tls[RIG_ENDS]; /* of the ends, set before they start; NULL: without TLS */
 };
 
 void rig_init(struct rig *r);

@@ -255,6 +255,9 @@ static void test_every_option_by_every_way(void **state)
         [CONFIG_OPTION_http] = "[::1]:8102",
         [CONFIG_OPTION_members] = "1=127.0.0.1:7101,2=b:1,3=[::1]:2",
         [CONFIG_OPTION_cluster_name] = "blue/7",
+        [CONFIG_OPTION_peer_cert] = "/etc/callsignd/replica.crt",
+        [CONFIG_OPTION_peer_key] = "/etc/callsignd/replica.key",
+        [CONFIG_OPTION_peer_ca] = "/etc/callsignd/ca.crt",
         [CONFIG_OPTION_http_threads] = "16",
         [CONFIG_OPTION_http_connections] = "64",
         [CONFIG_OPTION_http_cert] = "/etc/callsignd/http.crt",
@@ -275,14 +278,17 @@ static void test_every_option_by_every_way(void **state)
 
     (void)state;
     for (int i = 0; i < CONFIG_VALUES_N; i++) {
+        /* What does not go without another. */
+        const char *with = i == CONFIG_OPTION_peer_cert ? "CALLSIGN_PEER_CA=/ca" : "";
+
         assert_non_null(VALUES[i]);
         (void)snprintf(text, sizeof text, "--check-config --%s=%s", ROWS[i].name, VALUES[i]);
-        assert_int_equal(parse(text, ""), CONFIG_EXIT_OK);
+        assert_int_equal(parse(text, with), CONFIG_EXIT_OK);
         (void)snprintf(expected, sizeof expected, "# from --%s\n%s = %s\n", ROWS[i].name,
                        ROWS[i].name, VALUES[i]);
         assert_non_null(strstr(output, expected));
 
-        (void)snprintf(text, sizeof text, "%s=%s", ROWS[i].env, VALUES[i]);
+        (void)snprintf(text, sizeof text, "%s=%s %s", ROWS[i].env, VALUES[i], with);
         assert_int_equal(parse("--check-config", text), CONFIG_EXIT_OK);
         (void)snprintf(expected, sizeof expected, "# from %s\n%s = %s\n", ROWS[i].env, ROWS[i].name,
                        VALUES[i]);
@@ -291,7 +297,7 @@ static void test_every_option_by_every_way(void **state)
         (void)snprintf(text, sizeof text, "%s=%s", ROWS[i].name, VALUES[i]);
         put_file(text, strlen(text));
         (void)snprintf(text, sizeof text, "--check-config --config %s", path);
-        assert_int_equal(parse(text, ""), CONFIG_EXIT_OK);
+        assert_int_equal(parse(text, with), CONFIG_EXIT_OK);
         (void)snprintf(expected, sizeof expected, "# from the configuration file\n%s = %s\n",
                        ROWS[i].name, VALUES[i]);
         assert_non_null(strstr(output, expected));
@@ -446,10 +452,21 @@ static void test_loopback_only_unless_insecure(void **state)
         config_fini(&config);
         (void)snprintf(flags, sizeof flags, "--peer %s", OPEN[i]);
         assert_refused(flags, "", "--peer ", "--insecure");
+        (void)snprintf(flags, sizeof flags, "--peer %s --peer-cert a --peer-ca b", OPEN[i]);
+        assert_runs(flags, "");
+        config_fini(&config);
+        (void)snprintf(flags, sizeof flags, "--http %s --http-cert a", OPEN[i]);
+        assert_refused(flags, "", "--http ", "--token-file");
+        (void)snprintf(flags, sizeof flags, "--http %s --token-file a", OPEN[i]);
+        assert_refused(flags, "", "--http ", "--http-cert");
+        (void)snprintf(flags, sizeof flags, "--http %s --token-file a --http-cert b", OPEN[i]);
+        assert_runs(flags, "");
+        config_fini(&config);
         (void)snprintf(flags, sizeof flags, "--insecure --peer %s", OPEN[i]);
         assert_runs(flags, "");
         config_fini(&config);
     }
+    assert_refused("--peer-cert a", "", "--peer-cert \"a\"", "needs --peer-ca");
     assert_refused("--peer 127.0.0.1:9 --http 127.0.0.1:9", "", "--http \"127.0.0.1:9\"",
                    "must differ from --peer");
 }
