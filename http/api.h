@@ -27,6 +27,18 @@ void api_list_reply(struct exchange *x);
 void api_batch_post(struct exchange *x);
 void api_batch_post_answer(struct exchange *x);
 
+/* /api/nodes: api_nodes.c */
+void api_nodes_put(struct exchange *x);
+void api_nodes_put_answer(struct exchange *x);
+void api_nodes_beat(struct exchange *x);
+void api_nodes_beat_answer(struct exchange *x);
+void api_nodes_delete(struct exchange *x);
+void api_nodes_delete_answer(struct exchange *x);
+void api_nodes_get(struct exchange *x);
+void api_nodes_list(struct exchange *x);
+/* Of either. */
+void api_nodes_get_answer(struct exchange *x);
+
 /* /api/cluster: api_cluster.c */
 void api_cluster_get(struct exchange *x);
 void api_cluster_get_answer(struct exchange *x);

@@ -136,6 +136,11 @@ bool auth_permits_write(const struct exchange *x, const struct token *t)
     return true;
 }
 
+bool auth_permits_node(const struct exchange *x, const struct token *t)
+{
+    return t->node_bound && x->request.command.node_id == t->node_id;
+}
+
 /* --- The audit -------------------------------------------------------------- */
 
 /* Whether one more refusal may be told in this second. */

@@ -109,9 +109,11 @@ static void drop_answer(struct exchange *x)
     free(x->ops);
     x->ops = NULL;
     free(x->request.page);
+    free(x->request.nodes);
     free(x->request.cluster);
     free(x->request.metrics);
     x->request.page = NULL;
+    x->request.nodes = NULL;
     x->request.cluster = NULL;
     x->request.metrics = NULL;
 }
@@ -327,10 +329,14 @@ static bool has_nul(const struct exchange *x, const char *version)
 #endif
 }
 
-/* The name, from the path's tail or the query. */
+/* The name, from the path's tail or the query, or the node's id. */
 static void find_name(struct exchange *x, const struct route_match *m)
 {
-    if (m->tail != NULL) {
+    if (m->tail_is_id) {
+        if (!decimal_parse(m->tail, m->tail_len, &x->request.command.node_id)) {
+            exchange_refuse(x, ERR_BAD_ID, NULL);
+        }
+    } else if (m->tail != NULL) {
         if (!uri_decode_path(m->tail, m->tail_len, &x->name_len) ||
             !command_name_valid(m->tail, x->name_len)) {
             exchange_refuse(x, ERR_BAD_NAME,

@@ -128,7 +128,7 @@ struct exchange {
     const char *uri_end; /* where libmicrohttpd's copy of the target ended */
     size_t uri_len;
     struct service_request request;
-    uint8_t *ops; /* owned: what the command of a batch points to, or NULL */
+    uint8_t *ops; /* owned: what the command of a batch or a node points to, or NULL */
 
     /* The answer; status 0: none yet. */
     int status;

@@ -5,14 +5,15 @@
 #include "base/buf.h"
 #include "base/utf8.h"
 #include "http/decimal.h"
+#include "http/json_text.h"
 
 enum token_type { TOKEN_OBJECT, TOKEN_ARRAY, TOKEN_STRING, TOKEN_NUMBER, TOKEN_WORD };
 
 /* A value the scanner went over. */
 struct token {
     enum token_type type;
-    const char *start; /* of a string or an array: behind its quote or bracket */
-    size_t len;        /* of a string or an array: without them; of an object 0 */
+    const char *start; /* of a string, an array, an object: behind its quote or bracket */
+    size_t len;        /* of them: without quotes or brackets */
     bool escaped;
 };
 
@@ -56,43 +57,10 @@ static bool next_is(struct scan *s, char c)
     return false;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    if (c >= 'a' && c <= 'f') {
-        return c - 'a' + 10;
-    }
-    if (c >= 'A' && c <= 'F') {
-        return c - 'A' + 10;
-    }
-    return -1;
-}
-
-/* The four digits of a \u escape, or -1. */
-static int hex_unit(const char *at, const char *end)
-{
-    int unit = 0;
-
-    if (end - at < 4) {
-        return -1;
-    }
-    for (int i = 0; i < 4; i++) {
-        int digit = hex_value(at[i]);
-
-        if (digit < 0) {
-            return -1;
-        }
-        unit = unit * 16 + digit;
-    }
-    return unit;
-}
-
 /* At the u of a \u escape, of which a pair of surrogates counts as one. */
 static bool scan_unicode(struct scan *s)
 {
-    int unit = hex_unit(s->at + 1, s->end);
+    int unit = json_text_hex(s->at + 1, s->end);
     int low;
 
     if (unit < 0) {
@@ -105,7 +73,7 @@ static bool scan_unicode(struct scan *s)
     if (unit >= 0xdc00 || s->end - s->at < 6 || s->at[0] != '\\' || s->at[1] != 'u') {
         return fail(s, "half a surrogate pair");
     }
-    low = hex_unit(s->at + 2, s->end);
+    low = json_text_hex(s->at + 2, s->end);
     if (low < 0xdc00 || low > 0xdfff) {
         return fail(s, "half a surrogate pair");
     }
@@ -228,126 +196,6 @@ static bool scan_array(struct scan *s, struct token *ret_token)
     return true;
 }
 
-/* One character of the unescaped string in UTF-8, into `to` (4 bytes); *at
- * goes on behind it. The string was scanned before: it is well-formed. */
-static size_t decode_escape(const char **at, const char *end, char *to)
-{
-    static const char letters[] = "\"\\/bfnrt";
-    static const char meanings[] = "\"\\/\b\f\n\r\t";
-    uint32_t c;
-
-    if ((*at)[1] != 'u') {
-        to[0] = meanings[strchr(letters, (*at)[1]) - letters];
-        *at += 2;
-        return 1;
-    }
-    c = (uint32_t)hex_unit(*at + 2, end);
-    *at += 6;
-    if (c >= 0xd800 && c <= 0xdfff) {
-        c = 0x10000 + ((c - 0xd800) << 10) + ((uint32_t)hex_unit(*at + 2, end) - 0xdc00);
-        *at += 6;
-    }
-    if (c < 0x80) {
-        to[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        to[0] = (char)(0xc0 | c >> 6);
-        to[1] = (char)(0x80 | (c & 0x3f));
-        return 2;
-    }
-    if (c < 0x10000) {
-        to[0] = (char)(0xe0 | c >> 12);
-        to[1] = (char)(0x80 | (c >> 6 & 0x3f));
-        to[2] = (char)(0x80 | (c & 0x3f));
-        return 3;
-    }
-    to[0] = (char)(0xf0 | c >> 18);
-    to[1] = (char)(0x80 | (c >> 12 & 0x3f));
-    to[2] = (char)(0x80 | (c >> 6 & 0x3f));
-    to[3] = (char)(0x80 | (c & 0x3f));
-    return 4;
-}
-
-bool json_text_copy(const struct json_text *text, char *to, size_t to_bytes, size_t *ret_len)
-{
-    const char *at = text->raw;
-    const char *end = text->raw + text->raw_len;
-    size_t len = 0;
-
-    if (!text->escaped) {
-        if (text->raw_len > to_bytes) {
-            return false;
-        }
-        memmove(to, text->raw, text->raw_len);
-        *ret_len = text->raw_len;
-        return true;
-    }
-    while (at < end) {
-        char bytes[4];
-        size_t n = 1;
-
-        if (*at == '\\') {
-            n = decode_escape(&at, end, bytes);
-        } else {
-            bytes[0] = *at++;
-        }
-        if (n > to_bytes - len) {
-            return false;
-        }
-        memcpy(to + len, bytes, n);
-        len += n;
-    }
-    *ret_len = len;
-    return true;
-}
-
-/* Goes through the bytes that a string means. */
-struct reader {
-    const char *at;
-    const char *end;
-    char bytes[4];
-    size_t used;
-    size_t count;
-};
-
-/* -1 at the end. */
-static int next_byte(struct reader *r)
-{
-    if (r->used == r->count) {
-        if (r->at == r->end) {
-            return -1;
-        }
-        r->used = 0;
-        r->count = 1;
-        if (*r->at == '\\') {
-            r->count = decode_escape(&r->at, r->end, r->bytes);
-        } else {
-            r->bytes[0] = *r->at++;
-        }
-    }
-    return (unsigned char)r->bytes[r->used++];
-}
-
-/* Whether two strings mean the same characters. */
-static bool text_equal(const struct json_text *a, const struct json_text *b)
-{
-    struct reader a_reader = {.at = a->raw, .end = a->raw + a->raw_len};
-    struct reader b_reader = {.at = b->raw, .end = b->raw + b->raw_len};
-    int byte;
-
-    if (!a->escaped && !b->escaped) {
-        return a->raw_len == b->raw_len && memcmp(a->raw, b->raw, a->raw_len) == 0;
-    }
-    do {
-        byte = next_byte(&a_reader);
-        if (byte != next_byte(&b_reader)) {
-            return false;
-        }
-    } while (byte >= 0);
-    return true;
-}
-
 static bool read_id(const struct token *token, uint64_t *ret_id)
 {
     struct json_text text = {token->start, token->len, token->escaped};
@@ -393,6 +241,9 @@ static bool keep_value(struct scan *s, struct sink *sink, enum json_kind kind,
     case JSON_LIST:
         memcpy(to, &items, sizeof(items));
         return token->type == TOKEN_ARRAY || fail(s, "not an array");
+    case JSON_MAP:
+        memcpy(to, &items, sizeof(items));
+        return token->type == TOKEN_OBJECT || fail(s, "not an object");
     case JSON_TEXT:
         break;
     }
@@ -408,7 +259,7 @@ static bool keep(struct scan *s, struct sink *sink, const struct json_text *key,
         const struct json_member *m = &sink->schema->members[i];
         struct json_text wanted = {m->key, strlen(m->key), false};
 
-        if (!text_equal(key, &wanted)) {
+        if (!json_text_equal(key, &wanted)) {
             continue;
         }
         sink->result->key = m->key;
@@ -437,7 +288,7 @@ static bool scan_member(struct scan *s, struct sink *sink, struct json_text *key
     }
     *key = (struct json_text){token.start, token.len, token.escaped};
     for (unsigned i = 0; i < count; i++) {
-        if (text_equal(&keys[i], key)) {
+        if (json_text_equal(&keys[i], key)) {
             return fail(s, "a member appears twice");
         }
     }
@@ -455,6 +306,7 @@ static bool scan_object(struct scan *s, struct sink *sink, struct token *ret_tok
     unsigned count = 0;
 
     ret_token->type = TOKEN_OBJECT;
+    ret_token->start = s->at;
     if (!enter(s)) {
         return false;
     }
@@ -474,6 +326,7 @@ static bool scan_object(struct scan *s, struct sink *sink, struct token *ret_tok
             return fail(s, "expected , or } in an object");
         }
     }
+    ret_token->len = (size_t)(s->at - 1 - ret_token->start);
     s->depth--;
     return true;
 }
@@ -580,5 +433,30 @@ bool json_items_next(struct json_items *items, struct json_items *ret_item)
     }
     *ret_item = (struct json_items){start, (size_t)(s.at - start)};
     *items = (struct json_items){s.at, (size_t)(s.end - s.at)};
+    return true;
+}
+
+bool json_members_next(struct json_items *members, struct json_text *ret_key,
+                       struct json_text *ret_value)
+{
+    struct scan s = {.at = members->raw, .end = members->raw + members->raw_len};
+    struct token key, value;
+
+    skip_space(&s);
+    next_is(&s, ',');
+    skip_space(&s);
+    /* The object was read before: what is left is members and their commas. */
+    if (!next_is(&s, '"') || !scan_string(&s, &key)) {
+        return false;
+    }
+    skip_space(&s);
+    if (!next_is(&s, ':') || !scan_value(&s, &value)) {
+        return false;
+    }
+    *ret_key = (struct json_text){key.start, key.len, key.escaped};
+    *ret_value = value.type == TOKEN_STRING
+                     ? (struct json_text){value.start, value.len, value.escaped}
+                     : (struct json_text){0};
+    *members = (struct json_items){s.at, (size_t)(s.end - s.at)};
     return true;
 }

@@ -39,7 +39,8 @@ struct json_text {
     bool escaped; /* it holds a backslash: json_text_copy() resolves it */
 };
 
-/* The text between the brackets of an array that was found to be JSON. */
+/* The text between the brackets of an array or an object that was found to be
+ * JSON. */
 struct json_items {
     const char *raw;
     size_t raw_len;
@@ -50,6 +51,7 @@ enum json_kind {
     JSON_ID,   /* uint64_t, from an integer or a string of its decimal digits */
     JSON_BOOL, /* bool */
     JSON_LIST, /* struct json_items, to be gone through by json_items_next() */
+    JSON_MAP,  /* struct json_items, to be gone through by json_members_next() */
 };
 
 /* A member the caller wants. */
@@ -86,6 +88,11 @@ enum err json_check(const char *text, size_t len, struct json_result *ret_result
 /* Takes the first item off the list: *ret_item is its text, for json_read().
  * False when there is none left. */
 bool json_items_next(struct json_items *items, struct json_items *ret_item);
+
+/* Takes the first member off an object. *ret_value is the text of a string; its
+ * `raw` is NULL where the value is anything else. False when there is none left. */
+bool json_members_next(struct json_items *members, struct json_text *ret_key,
+                       struct json_text *ret_value);
 
 /* Writes the string without escapes, in UTF-8, without NUL; false (and
  * nothing useful in `to`) when it is longer than to_bytes. `to` may be the

@@ -10,12 +10,14 @@
 
 enum {
     READ_PARAMS = QUERY_ENV_ID | QUERY_CONSISTENCY | QUERY_AT_LEAST,
+    NODE_READ_PARAMS = QUERY_CONSISTENCY | QUERY_AT_LEAST,
     LIST_PARAMS = QUERY_PREFIX | QUERY_NODE_ID | QUERY_LIMIT | QUERY_CURSOR,
     DELETE_PARAMS = QUERY_ENV_ID | QUERY_NODE_ID | QUERY_PROCESS_ID,
 };
 
 #define NAME_PATTERN     "/api/registry/{name}"
 #define REGISTRY_PATTERN "/api/registry"
+#define NODE_PATTERN     "/api/nodes/{node_id}"
 
 static const struct route routes[ROUTE_N] = {
     [ROUTE_NAME_GET] = {NAME_PATTERN, "GET", ROUTE_READ, READ_PARAMS, false, api_registry_get,
@@ -36,6 +38,16 @@ static const struct route routes[ROUTE_N] = {
                                auth_permits_write},
     [ROUTE_BATCH] = {"/api/batch", "POST", ROUTE_WRITE, QUERY_ENV_ID, true, api_batch_post,
                      api_batch_post_answer, ROLE_WRITE, auth_permits_write},
+    [ROUTE_NODE_BEAT] = {NODE_PATTERN "/heartbeat", "POST", ROUTE_WRITE, 0, false, api_nodes_beat,
+                         api_nodes_beat_answer, ROLE_WRITE, auth_permits_node},
+    [ROUTE_NODE_GET] = {NODE_PATTERN, "GET", ROUTE_READ, NODE_READ_PARAMS, false, api_nodes_get,
+                        api_nodes_get_answer, ROLE_READ, auth_permits_all},
+    [ROUTE_NODE_PUT] = {NODE_PATTERN, "PUT", ROUTE_WRITE, 0, true, api_nodes_put,
+                        api_nodes_put_answer, ROLE_WRITE, auth_permits_node},
+    [ROUTE_NODE_DELETE] = {NODE_PATTERN, "DELETE", ROUTE_WRITE, 0, false, api_nodes_delete,
+                           api_nodes_delete_answer, ROLE_WRITE, auth_permits_node},
+    [ROUTE_NODES] = {"/api/nodes", "GET", ROUTE_READ, NODE_READ_PARAMS | QUERY_LIMIT | QUERY_CURSOR,
+                     false, api_nodes_list, api_nodes_get_answer, ROLE_READ, auth_permits_all},
     [ROUTE_CLUSTER] = {"/api/cluster", "GET", ROUTE_ADMIN, 0, false, api_cluster_get,
                        api_cluster_get_answer, ROLE_READ, auth_permits_all},
     [ROUTE_LIVEZ] = {"/livez", "GET", ROUTE_ADMIN, 0, false, api_health_livez, NULL, ROLE_OPEN,
@@ -55,27 +67,33 @@ static const struct route routes[ROUTE_N] = {
     [ROUTE_OTHER] = {"other", "other", ROUTE_ADMIN, 0, false, NULL, NULL, ROLE_NOBODY, NULL},
 };
 
+enum tail { TAIL_NONE, TAIL_NAME, TAIL_ID };
+
 /* A path and the routes on it: ids first to first + count - 1. */
 struct path {
     const char *text;
     enum route_id first;
     unsigned count;
-    bool tail; /* a name follows */
+    enum tail tail; /* what follows */
+    const char *suffix;
     const char *allow;
 };
 
 static const struct path paths[] = {
-    {"/api/registry/", ROUTE_NAME_GET, 3, true, "GET, HEAD, PUT, DELETE, OPTIONS"},
-    {"/api/registry", ROUTE_REGISTRY_GET, 3, false, "GET, HEAD, POST, DELETE, OPTIONS"},
-    {"/api/batch", ROUTE_BATCH, 1, false, "POST, OPTIONS"},
-    {"/api/cluster", ROUTE_CLUSTER, 1, false, "GET, HEAD, OPTIONS"},
-    {"/livez", ROUTE_LIVEZ, 1, false, "GET, HEAD, OPTIONS"},
-    {"/readyz", ROUTE_READYZ, 1, false, "GET, HEAD, OPTIONS"},
-    {"/version", ROUTE_VERSION, 1, false, "GET, HEAD, OPTIONS"},
-    {"/metrics", ROUTE_METRICS, 1, false, "GET, HEAD, OPTIONS"},
-    {"/openapi.json", ROUTE_OPENAPI, 1, false, "GET, HEAD, OPTIONS"},
-    {"/", ROUTE_CONSOLE_PAGE, 1, false, "GET, HEAD, OPTIONS"},
-    {"/console/", ROUTE_CONSOLE_FILE, 1, true, "GET, HEAD, OPTIONS"},
+    {"/api/registry/", ROUTE_NAME_GET, 3, TAIL_NAME, "", "GET, HEAD, PUT, DELETE, OPTIONS"},
+    {"/api/registry", ROUTE_REGISTRY_GET, 3, TAIL_NONE, "", "GET, HEAD, POST, DELETE, OPTIONS"},
+    {"/api/batch", ROUTE_BATCH, 1, TAIL_NONE, "", "POST, OPTIONS"},
+    {"/api/nodes/", ROUTE_NODE_BEAT, 1, TAIL_ID, "/heartbeat", "POST, OPTIONS"},
+    {"/api/nodes/", ROUTE_NODE_GET, 3, TAIL_ID, "", "GET, HEAD, PUT, DELETE, OPTIONS"},
+    {"/api/nodes", ROUTE_NODES, 1, TAIL_NONE, "", "GET, HEAD, OPTIONS"},
+    {"/api/cluster", ROUTE_CLUSTER, 1, TAIL_NONE, "", "GET, HEAD, OPTIONS"},
+    {"/livez", ROUTE_LIVEZ, 1, TAIL_NONE, "", "GET, HEAD, OPTIONS"},
+    {"/readyz", ROUTE_READYZ, 1, TAIL_NONE, "", "GET, HEAD, OPTIONS"},
+    {"/version", ROUTE_VERSION, 1, TAIL_NONE, "", "GET, HEAD, OPTIONS"},
+    {"/metrics", ROUTE_METRICS, 1, TAIL_NONE, "", "GET, HEAD, OPTIONS"},
+    {"/openapi.json", ROUTE_OPENAPI, 1, TAIL_NONE, "", "GET, HEAD, OPTIONS"},
+    {"/", ROUTE_CONSOLE_PAGE, 1, TAIL_NONE, "", "GET, HEAD, OPTIONS"},
+    {"/console/", ROUTE_CONSOLE_FILE, 1, TAIL_NAME, "", "GET, HEAD, OPTIONS"},
 };
 
 /* "OPTIONS *" asks about the server as a whole. */
@@ -87,13 +105,19 @@ const struct route *route_get(enum route_id id)
     return &routes[id];
 }
 
+static bool leads_here(const struct path *p, const struct uri *uri)
+{
+    size_t len = strlen(p->text), suffix_len = strlen(p->suffix);
+
+    return uri->path_len >= len + suffix_len && memcmp(uri->path, p->text, len) == 0 &&
+           memcmp(uri->path + uri->path_len - suffix_len, p->suffix, suffix_len) == 0 &&
+           (p->tail != TAIL_NONE || uri->path_len == len);
+}
+
 static const struct path *find_path(const struct uri *uri)
 {
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-        size_t len = strlen(paths[i].text);
-
-        if (uri->path_len >= len && memcmp(uri->path, paths[i].text, len) == 0 &&
-            (paths[i].tail || uri->path_len == len)) {
+        if (leads_here(&paths[i], uri)) {
             return &paths[i];
         }
     }
@@ -129,9 +153,10 @@ enum err route_find(const struct uri *uri, const char *method, struct route_matc
     m.options = strcmp(method, "OPTIONS") == 0;
     if (path != NULL) {
         m.allow = path->allow;
-        if (path->tail) {
+        if (path->tail != TAIL_NONE) {
             m.tail = uri->path + strlen(path->text);
-            m.tail_len = uri->path_len - strlen(path->text);
+            m.tail_len = uri->path_len - strlen(path->text) - strlen(path->suffix);
+            m.tail_is_id = path->tail == TAIL_ID;
         }
         for (unsigned i = 0; i < path->count; i++) {
             if (takes(&routes[path->first + i], method)) {

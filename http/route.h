@@ -3,7 +3,7 @@
  *
  * Paths are compared raw, before any decoding, so that no percent escape can
  * lead to another route; what follows "/api/registry/" or "/console/" is one
- * name and nothing else.
+ * name and nothing else. Behind "/api/nodes/" there is one id.
  *
  * Threads: pure functions over constant tables.
  */
@@ -29,6 +29,11 @@ enum route_id {
     ROUTE_REGISTRY_POST,
     ROUTE_REGISTRY_DELETE,
     ROUTE_BATCH,
+    ROUTE_NODE_BEAT,
+    ROUTE_NODE_GET,
+    ROUTE_NODE_PUT,
+    ROUTE_NODE_DELETE,
+    ROUTE_NODES,
     ROUTE_CLUSTER,
     ROUTE_LIVEZ,
     ROUTE_READYZ,
@@ -69,8 +74,9 @@ struct route_match {
     enum route_id id;
     const char *allow; /* the Allow header of the path; NULL when there is no such path */
     bool options;      /* OPTIONS: to be answered 204 with `allow` */
-    char *tail;        /* the raw name, for ROUTE_NAME_* */
+    char *tail;        /* the raw name, for ROUTE_NAME_*, or id, for ROUTE_NODE_* */
     size_t tail_len;
+    bool tail_is_id;
 };
 
 /*

@@ -34,6 +34,7 @@ static bool on_node(void *data, const struct node_info *i)
 
     if (page->count == g->limit || i->address_len + i->attributes_len > g->texts_left) {
         page->more = true;
+        page->next = i->node_id;
         return false;
     }
     page->count++;

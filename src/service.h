@@ -106,6 +106,7 @@ struct service_node {
 struct service_nodes {
     unsigned count;
     bool more;
+    uint64_t next; /* with `more`: the node that comes next */
     unsigned open; /* the core's: questions to the leader */
     struct service_request *request;
     struct service_node at[];

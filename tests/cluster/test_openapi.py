@@ -68,7 +68,9 @@ def values(schema):
         return st.sampled_from(schema["enum"])
     if schema["type"] == "integer":
         low, high = schema["minimum"], schema["maximum"]
-        return st.one_of(st.integers(1, 4), st.sampled_from([low, high]), st.integers(low, high))
+        some = max(low, 1)
+        return st.one_of(st.integers(some, some + 3), st.sampled_from([low, high]),
+                         st.integers(low, high))
     if schema["type"] == "boolean":
         return st.booleans()
     if schema["type"] == "array":

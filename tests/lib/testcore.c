@@ -98,6 +98,10 @@ static void beat(const struct testcore *core, struct service_request *r)
 /* Of the leases that run, those of even ids are known to the tenth second. */
 static void list_nodes(const struct testcore *core, struct service_request *r)
 {
+    if (r->consistency == SERVICE_AT_LEAST && r->at_least > r->revision) {
+        r->err = ERR_NOT_CAUGHT_UP;
+        return;
+    }
     r->nodes = core_nodelist(core->registry, &r->list);
     for (unsigned i = 0; i < r->nodes->count; i++) {
         struct service_node *n = &r->nodes->at[i];

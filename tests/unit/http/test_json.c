@@ -289,6 +289,32 @@ static void ids_may_be_strings(void **state)
 
 /* --- Writing ---------------------------------------------------------------- */
 
+static void objects_are_gone_through(void **state)
+{
+    static const char text[] =
+        " { \"o\" : { \"a\" : \"x\" , \"\\u0062\":[1,{\"c\":2}],\"c\":null } } ";
+    static const struct json_member map_members[] = {{"o", JSON_MAP, 0}};
+    static const struct json_schema map_schema = {map_members, 1};
+    struct json_items items;
+    struct json_text key, value;
+    struct json_result result;
+
+    (void)state;
+    assert_int_equal(json_read(text, strlen(text), &map_schema, &items, &result), ERR_OK);
+    assert_true(json_members_next(&items, &key, &value));
+    assert_memory_equal(key.raw, "a", 1);
+    assert_memory_equal(value.raw, "x", 1);
+    assert_true(json_members_next(&items, &key, &value));
+    assert_true(key.escaped && value.raw == NULL);
+    assert_true(json_members_next(&items, &key, &value));
+    assert_true(value.raw == NULL);
+    assert_false(json_members_next(&items, &key, &value));
+    assert_int_equal(json_read("{\"o\":{}}", 8, &map_schema, &items, &result), ERR_OK);
+    assert_false(json_members_next(&items, &key, &value));
+    assert_int_equal(json_read("{\"o\":[]}", 8, &map_schema, &items, &result), ERR_BAD_JSON);
+    assert_string_equal(result.key, "o");
+}
+
 static void text_is_escaped(void **state)
 {
     static const char text[] = "a\"b\\c\x01\x1f\n\x7f\xc3\xa9/";
@@ -512,6 +538,7 @@ int main(void)
         cmocka_unit_test(members_are_read),
         cmocka_unit_test(ids_may_be_strings),
         cmocka_unit_test(lists_are_gone_through),
+        cmocka_unit_test(objects_are_gone_through),
         cmocka_unit_test(text_is_escaped),
         cmocka_unit_test(same_as_jansson),
         cmocka_unit_test(strings_survive_jansson),
