@@ -173,11 +173,23 @@ static void answer(struct exchange *x)
     drop_answer(x);
 }
 
-static void resume(struct exchange *x)
+static void stop_hovering(struct exchange *x)
+{
+    x->hovers = false;
+    x->host->hovering--;
+}
+
+/* Either way libmicrohttpd calls the handler again in its next run. */
+static void make_ready(struct exchange *x)
 {
     x->state = EXCHANGE_READY;
-    x->host->resumed = true;
-    MHD_resume_connection(x->connection);
+    x->host->again = true;
+    if (x->hovers) {
+        stop_hovering(x);
+    } else {
+        x->resumed = true;
+        MHD_resume_connection(x->connection);
+    }
 }
 
 void exchange_collect(struct exchange_host *h)
@@ -200,7 +212,7 @@ void exchange_collect(struct exchange_host *h)
         CHECK(x->state == EXCHANGE_WAIT);
         list_remove(&x->link);
         answer(x);
-        resume(x);
+        make_ready(x);
     }
 }
 
@@ -216,7 +228,7 @@ static void abandon(struct exchange *x)
     } else {
         exchange_refuse(x, ERR_OVERLOADED, "the replica did not answer in time");
     }
-    resume(x);
+    make_ready(x);
 }
 
 void exchange_expire(struct exchange_host *h, bool all)
@@ -425,9 +437,11 @@ static enum MHD_Result begin(struct exchange *x, const char *method, const char 
     return MHD_YES;
 }
 
-/* A piece of the body. */
+/* A piece of the body. When the buffer was full of it no event tells of the
+ * next. */
 static enum MHD_Result receive(struct exchange *x, const char *bytes, size_t n)
 {
+    x->host->again = true;
     x->body_bytes += n;
     if (x->body_bytes > body_max(x) + BODY_DRAINED_MAX) {
         return MHD_NO;
@@ -438,11 +452,13 @@ static enum MHD_Result receive(struct exchange *x, const char *bytes, size_t n)
     return MHD_YES;
 }
 
-/* Suspends the connection and submits (invariant 2). */
+/* Submits, and hovers or suspends (invariant 2). Answers are collected by this
+ * very thread, so none can come in between. */
 static enum MHD_Result ask_core(struct exchange *x)
 {
     struct exchange_host *h = x->host;
 
+    x->waits_ms = h->conns.now_ms;
     x->request.timeout_ms = h->config->request_timeout_ms;
     x->request.owner = x;
     x->state = EXCHANGE_WAIT;
@@ -450,9 +466,25 @@ static enum MHD_Result ask_core(struct exchange *x)
     x->in_core = true;
     h->in_core++;
     list_push_back(&h->waiting, &x->link);
-    MHD_suspend_connection(x->connection);
     service_submit(h->port, &x->request);
     h->unflushed = true;
+    if (h->hovering < EXCHANGE_HOVER_MAX) {
+        x->hovers = true;
+        h->hovering++;
+    } else {
+        MHD_suspend_connection(x->connection);
+    }
+    return MHD_YES;
+}
+
+/* libmicrohttpd asks whether the answer is there. */
+static enum MHD_Result hover(struct exchange *x)
+{
+    CHECK(x->hovers);
+    if (x->host->conns.now_ms - x->waits_ms >= EXCHANGE_HOVER_MS) {
+        stop_hovering(x);
+        MHD_suspend_connection(x->connection);
+    }
     return MHD_YES;
 }
 
@@ -506,9 +538,12 @@ enum MHD_Result exchange_on_request(void *cls, struct MHD_Connection *connection
         }
         *upload_bytes = 0;
         return receive(x, upload, n);
-    case EXCHANGE_READY:
-        return send_answer(x);
     case EXCHANGE_WAIT:
+        return hover(x);
+    case EXCHANGE_READY:
+        /* It is written in the run after this one. */
+        x->host->again = true;
+        return send_answer(x);
     case EXCHANGE_SENT:
         break;
     }
@@ -516,15 +551,23 @@ enum MHD_Result exchange_on_request(void *cls, struct MHD_Connection *connection
     return MHD_NO;
 }
 
-/* libmicrohttpd is done with it. */
+/* libmicrohttpd is done with it. A client that goes while its request hovers
+ * takes its connection with it; the request stays the core's. */
 static void complete(struct exchange *x)
 {
     struct exchange_host *h = x->host;
 
-    CHECK(x->state != EXCHANGE_WAIT);
+    if (x->state == EXCHANGE_WAIT) {
+        CHECK(x->hovers);
+        stop_hovering(x);
+        list_remove(&x->link);
+        x->abandoned = true;
+    }
     if (x->state != EXCHANGE_SENT) {
         metrics_add(&h->metrics.aborted, 1);
     }
+    /* Back in the epoll set only after the idle recv of one more run. */
+    h->again = h->again || x->resumed;
     conn_enter(&h->conns, x->conn, CONN_IDLE);
     auth_end(x);
     x->conn->exchange = NULL;

@@ -10,15 +10,20 @@
  *   BODY  begin: headers checked, route found; the body is to come. A message
  *         whose framing is in doubt, or whose body is not wanted, goes from
  *         NEW to SENT
- *   WAIT  ask_core: suspended, the service request belongs to the core
- *   READY exchange_collect or abandon: resumed, the answer is there
+ *   WAIT  ask_core: the service request belongs to the core. At first the
+ *         exchange hovers: its connection is not suspended, and libmicrohttpd
+ *         asks for the answer again in each of its runs. One that hovers for
+ *         EXCHANGE_HOVER_MS is suspended (hover)
+ *   READY exchange_collect or abandon: the answer is there
  *   SENT  send_answer: queued to libmicrohttpd, which borrows `out`
  *
  * Invariants
  *   1. libmicrohttpd is never given an answer in the first call except where
  *      the connection has to close anyway: it closes then.
- *   2. A connection is suspended before its request is submitted, and
- *      resuming it is the last thing done to it by whoever answered.
+ *   2. At most EXCHANGE_HOVER_MAX exchanges hover, so that a run of
+ *      libmicrohttpd stays short; the others are suspended at once. Suspending
+ *      takes a connection out of libmicrohttpd's epoll set, which costs two
+ *      epoll_ctl and an idle recv.
  *   3. An exchange goes back to the free list when both libmicrohttpd and the
  *      core are done with it. One that the core owes an answer too long is
  *      abandoned: its client is answered, its memory waits for the core.
@@ -52,8 +57,13 @@ struct token;
 struct tokens;
 
 enum {
+    EXCHANGE_HOVER_MS = 5,
+    EXCHANGE_HOVER_MAX = 128,
+};
+
+enum {
     EXCHANGE_LINE_MAX = 8 * 1024,     /* bytes of a request line */
-    EXCHANGE_HEADERS_MAX = 32 * 1024, /* bytes of the headers without it */
+    EXCHANGE_HEADERS_MAX = 8 * 1024,  /* bytes of the headers without it */
     EXCHANGE_BODY_MAX = 64 * 1024,    /* bytes of a body, but of a batch */
     EXCHANGE_BATCH_MAX = 1024 * 1024, /* bytes of the body of a batch */
     /* Bytes of an answer; the longest is a page of names, each byte of them escaped. */
@@ -62,7 +72,7 @@ enum {
 
 /* Headers above are refused by us; libmicrohttpd's memory for a connection
  * holds line and headers, their index and the answer's headers. */
-enum { EXCHANGE_CONNECTION_BYTES = 48 * 1024 };
+enum { EXCHANGE_CONNECTION_BYTES = 20 * 1024 };
 
 /* What all exchanges of one HTTP thread share. */
 struct exchange_host {
@@ -81,9 +91,10 @@ struct exchange_host {
     uint64_t failures_second; /* in which failures were told ... */
     unsigned failures_told;   /* ... so many times */
 
-    bool draining;    /* requests that need the core are refused */
-    bool unflushed;   /* something was submitted: call service_flush() */
-    bool resumed;     /* a connection was resumed: call MHD_run() */
+    bool draining;  /* requests that need the core are refused */
+    bool unflushed; /* something was submitted: call service_flush() */
+    bool again;     /* libmicrohttpd has more to do that no socket will tell: MHD_run() */
+    unsigned hovering;
     unsigned live;    /* exchanges libmicrohttpd knows */
     unsigned in_core; /* exchanges the core knows */
     unsigned in_core_max;
@@ -111,10 +122,13 @@ struct exchange {
     struct conn *conn;
     enum exchange_state state;
     bool in_core;
+    bool hovers;          /* WAIT, and not suspended */
+    bool resumed;         /* was suspended and is so no longer */
     bool asked;           /* the handler called exchange_ask() */
     bool abandoned;       /* answered without waiting for the core any longer */
     uint64_t body_bytes;  /* received, kept or not */
     uint64_t complete_ns; /* the last byte came in */
+    uint64_t waits_ms;    /* WAIT: since when */
     uint64_t expires_ms;  /* WAIT: when it is abandoned */
 
     /* The request. */

@@ -97,22 +97,22 @@ static bool has_more(struct server_thread *t)
     return MHD_get_timeout(t->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0;
 }
 
-/* Runs libmicrohttpd until it has nothing to do at once. Its epoll set is
- * edge-triggered and it keeps what is ready to itself, so its own timeout has
- * to be asked; a resume is not told by it and needs a run of its own. */
+/* Its epoll set is edge-triggered and it keeps what is ready to itself, so its
+ * own timeout has to be asked. It is 0 all the time while an exchange hovers:
+ * then what the exchanges know has to do, and the little they cannot know
+ * waits until none hovers, EXCHANGE_HOVER_MS at most. */
+static bool is_restless(struct server_thread *t)
+{
+    return t->host.again || (t->host.hovering == 0 && has_more(t));
+}
+
+/* Runs libmicrohttpd until it has nothing to do at once. */
 static void run_daemon(struct server_thread *t)
 {
-    int runs = RUNS_MAX;
-
-    if (t->runnable || t->host.resumed) {
+    for (int runs = RUNS_MAX; runs > 0 && (t->runnable || is_restless(t)); runs--) {
         t->runnable = false;
-        t->host.resumed = false;
+        t->host.again = false;
         MHD_run(t->daemon);
-        runs--;
-    }
-    while (runs > 0 && has_more(t)) {
-        MHD_run(t->daemon);
-        runs--;
     }
 }
 
@@ -192,10 +192,21 @@ static void update_gauges(struct exchange_host *h)
     metrics_set(&h->metrics.cut, h->conns.cut_total);
 }
 
-/* The turn that this timer brings about is all it is for. */
 static void on_again(uv_timer_t *again)
 {
-    (void)again;
+    struct server_thread *t = again->data;
+
+    t->runnable = true;
+}
+
+/* When the next turn has to come, whatever the sockets say. */
+static void plan_again(struct server_thread *t)
+{
+    if (is_restless(t)) {
+        uv_timer_start(&t->again, on_again, 0, 0);
+    } else if (t->host.hovering != 0 && !uv_is_active((uv_handle_t *)&t->again)) {
+        uv_timer_start(&t->again, on_again, EXCHANGE_HOVER_MS, 0);
+    }
 }
 
 static void on_prepare(uv_prepare_t *prepare)
@@ -214,8 +225,8 @@ static void on_prepare(uv_prepare_t *prepare)
     if (t->state != SERVER_THREAD_RUNNING && t->state != SERVER_THREAD_CLOSING) {
         drain(t);
     }
-    if (t->daemon != NULL && (t->host.resumed || has_more(t))) {
-        uv_timer_start(&t->again, on_again, 0, 0);
+    if (t->daemon != NULL) {
+        plan_again(t);
     }
 }
 
@@ -325,6 +336,7 @@ static void open_loop(struct server_thread *t)
     CHECK(uv_async_init(&t->loop, &t->control, on_control) == 0);
     t->prepare.data = t;
     t->sweep.data = t;
+    t->again.data = t;
     t->wake.data = t;
     t->control.data = t;
 }

@@ -5,8 +5,8 @@
  * Never libmicrohttpd's own threads: they stall at 128 ready sockets.
  *
  * One loop turn:
- *   poll     sockets are ready, or the core answered: answers are collected
- *            and their connections resumed, all of them
+ *   poll     sockets are ready, or the core answered: answers are collected,
+ *            all of them
  *   prepare  MHD_run until it has nothing ready; what the handlers submitted
  *            is flushed: one wake-up of the core
  *
