@@ -239,10 +239,13 @@ static void on_ready(uv_poll_t *poll, int status, int events)
     t->runnable = true;
 }
 
-static void on_wake(uv_async_t *wake)
+static void on_wake(uv_poll_t *wake, int status, int events)
 {
     struct server_thread *t = wake->data;
 
+    (void)status;
+    (void)events;
+    wakeup_take(&t->answered);
     if (t->state != SERVER_THREAD_CLOSING) {
         update_clock(t);
         exchange_collect(&t->host);
@@ -297,7 +300,7 @@ static void wake(void *data)
 {
     struct server_thread *t = data;
 
-    uv_async_send(&t->wake);
+    wakeup_send(&t->answered);
 }
 
 static void run(void *data)
@@ -325,26 +328,33 @@ static uint64_t sweep_ms(const struct http_config *config)
     return shortest_ms < SWEEP_MIN_MS ? SWEEP_MIN_MS : shortest_ms;
 }
 
-/* Those that need no daemon; they make the loop one that can be ended. */
-static void open_loop(struct server_thread *t)
+/* Those that need no daemon; they make the loop one that can be ended. False:
+ * no descriptor is left, and nothing was opened. */
+static bool open_loop(struct server_thread *t)
 {
+    if (!wakeup_open(&t->answered)) {
+        return false;
+    }
     CHECK(uv_loop_init(&t->loop) == 0);
     CHECK(uv_prepare_init(&t->loop, &t->prepare) == 0);
     CHECK(uv_timer_init(&t->loop, &t->sweep) == 0);
     CHECK(uv_timer_init(&t->loop, &t->again) == 0);
-    CHECK(uv_async_init(&t->loop, &t->wake, on_wake) == 0);
+    CHECK(uv_poll_init(&t->loop, &t->wake, t->answered.fd) == 0);
+    CHECK(uv_poll_start(&t->wake, UV_READABLE, on_wake) == 0);
     CHECK(uv_async_init(&t->loop, &t->control, on_control) == 0);
     t->prepare.data = t;
     t->sweep.data = t;
     t->again.data = t;
     t->wake.data = t;
     t->control.data = t;
+    return true;
 }
 
 static void close_loop(struct server_thread *t)
 {
     uv_run(&t->loop, UV_RUN_DEFAULT);
     CHECK(uv_loop_close(&t->loop) == 0);
+    wakeup_close(&t->answered);
 }
 
 enum err server_thread_open(struct server_thread *t, struct service *service,
@@ -354,8 +364,10 @@ enum err server_thread_open(struct server_thread *t, struct service *service,
     uint64_t period_ms = sweep_ms(config);
     int epoll_fd;
 
+    if (!open_loop(t)) {
+        return ERR_SYSTEM;
+    }
     exchange_host_init(h, service, config);
-    open_loop(t);
     update_clock(t);
     h->port = service_attach(service, wake, t);
     t->daemon = start_daemon(h, listen_fd);

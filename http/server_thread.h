@@ -22,6 +22,7 @@
 #include <uv.h>
 
 #include "base/err.h"
+#include "base/wakeup.h"
 #include "http/exchange.h"
 #include "http/tls.h"
 
@@ -46,11 +47,12 @@ struct server_thread {
     bool started;
     uv_loop_t loop;
     uv_prepare_t prepare;
-    uv_poll_t poll;     /* libmicrohttpd's epoll set */
-    uv_async_t wake;    /* the core answered */
-    uv_async_t control; /* server_thread_drain() or _reload() was called */
-    uv_timer_t sweep;   /* looks at the time limits */
-    uv_timer_t again;   /* libmicrohttpd has more to do at once */
+    uv_poll_t poll;         /* libmicrohttpd's epoll set */
+    struct wakeup answered; /* the core answered ... */
+    uv_poll_t wake;         /* ... and the loop hears of it */
+    uv_async_t control;     /* server_thread_drain() or _reload() was called */
+    uv_timer_t sweep;       /* looks at the time limits */
+    uv_timer_t again;       /* libmicrohttpd has more to do at once */
 
     /* What `control` is about: SERVER_THREAD_WANTS_*. Set, with release, before it is sent; taken,
      * with acquire, when it fires: the loop may see that mark before the byte that wakes it is

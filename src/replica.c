@@ -71,12 +71,11 @@ static void wake_core(void *data)
 {
     struct replica *r = data;
 
-    uv_async_send(&r->wake);
+    wakeup_send(&r->requests);
 }
 
-static void on_wake(uv_async_t *handle)
+static void take_requests(struct replica *r)
 {
-    struct replica *r = handle->data;
     struct list requests;
     struct list *link;
 
@@ -102,6 +101,16 @@ static void notify_status(const struct replica *r)
     notify_send(&r->notify, text);
 }
 
+static void on_wake(uv_poll_t *handle, int status, int events)
+{
+    struct replica *r = handle->data;
+
+    (void)status;
+    (void)events;
+    wakeup_take(&r->requests);
+    take_requests(r);
+}
+
 static void log_changes(struct replica *r)
 {
     uint64_t leader = r->core.seen_leader;
@@ -124,19 +133,25 @@ static void log_changes(struct replica *r)
     notify_status(r);
 }
 
+/* How long the loop did not sleep, to the millisecond below which libuv tells
+ * when it woke up: asking for more makes it ask the kernel twice each turn. */
 static void measure_turn(struct replica *r)
 {
-    uint64_t now_ns = uv_hrtime(), idle_ns = uv_metrics_idle_time(&r->loop);
-    uint64_t busy_us;
+    uint64_t now_us = uv_hrtime() / 1000;
+    uint64_t woken_us = r->woken_ms * 1000;
+    uint64_t busy_us = now_us - (woken_us > r->slept_us ? woken_us : r->slept_us);
 
-    if (r->turn_ns != 0) {
-        busy_us = (now_ns - r->turn_ns - (idle_ns - r->idle_ns)) / 1000;
-        if (busy_us > r->stall_max_us) {
-            r->stall_max_us = busy_us;
-        }
+    if (busy_us > r->stall_max_us) {
+        r->stall_max_us = busy_us;
     }
-    r->turn_ns = now_ns;
-    r->idle_ns = idle_ns;
+    r->slept_us = now_us;
+}
+
+static void on_check(uv_check_t *handle)
+{
+    struct replica *r = handle->data;
+
+    r->woken_ms = uv_now(&r->loop);
 }
 
 /* To those that follow the history. */
@@ -168,8 +183,10 @@ static void stay_awake(struct replica *r)
 }
 
 /* After the loop has read and timed, before it sleeps. */
-static void turn(struct replica *r)
+static void on_prepare(uv_prepare_t *handle)
 {
+    struct replica *r = handle->data;
+
     if (r->state == CLOSING || r->state == STARTING) {
         return;
     }
@@ -179,17 +196,7 @@ static void turn(struct replica *r)
     tell_changes(r);
     service_beat(r->service, uv_now(&r->loop));
     service_publish(r->service);
-}
-
-static void on_prepare(uv_prepare_t *handle)
-{
-    turn(handle->data);
-}
-
-static void on_check(uv_check_t *handle)
-{
-    measure_turn(handle->data);
-    turn(handle->data);
+    measure_turn(r);
 }
 
 /* A replica that is short of disk space must not lead, and says so. */
@@ -270,7 +277,7 @@ static void on_core_closed(void *data)
 
 static void close_core(struct replica *r)
 {
-    on_wake(&r->wake); /* requests flushed meanwhile are refused, not lost */
+    take_requests(r); /* those flushed meanwhile are refused, not lost */
     core_close(&r->core, on_core_closed);
     service_publish(r->service);
     r->state = CLOSING;
@@ -321,7 +328,7 @@ static void on_reload(uv_signal_t *handle, int number)
  * write what the turn sends (libuv runs the youngest first). */
 static void start_handles(struct replica *r)
 {
-    uv_async_init(&r->loop, &r->wake, on_wake);
+    uv_poll_init(&r->loop, &r->wake, r->requests.fd);
     uv_async_init(&r->loop, &r->front_stopped, on_front_stopped);
     uv_prepare_init(&r->loop, &r->prepare);
     uv_check_init(&r->loop, &r->check);
@@ -339,6 +346,7 @@ static void start_handles(struct replica *r)
     r->sigterm.data = r;
     r->sigint.data = r;
     r->sighup.data = r;
+    uv_poll_start(&r->wake, UV_READABLE, on_wake);
     uv_prepare_start(&r->prepare, on_prepare);
     uv_check_start(&r->check, on_check);
     uv_timer_start(&r->beat, on_beat, BEAT_MS, BEAT_MS);
@@ -401,7 +409,7 @@ int replica_run(const struct config *config, const struct replica_front *front)
     r->front = front;
     notify_init(&r->notify, getenv, (int)getpid());
     CHECK(uv_loop_init(&r->loop) == 0);
-    CHECK(uv_loop_configure(&r->loop, UV_METRICS_IDLE_TIME) == 0);
+    CHECK(wakeup_open(&r->requests));
     rc = start(r);
     if (rc == REPLICA_EXIT_OK) {
         log_event(LOG_INFO, "started", "replica=%" PRIu64 " peer=%s http=%s data_dir=%s",
@@ -421,6 +429,7 @@ int replica_run(const struct config *config, const struct replica_front *front)
     datadir_close(r->datadir);
     CHECK(uv_loop_close(&r->loop) == 0);
     notify_fini(&r->notify);
+    wakeup_close(&r->requests);
     free(r);
     return rc;
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "base/wakeup.h"
 #include "config.h"
 #include "core.h"
 #include "datadir.h"
@@ -30,7 +31,8 @@ struct replica {
     enum replica_state state;
     bool core_open, handles_open; /* must be closed, also after a start that failed */
     uv_loop_t loop;
-    uv_async_t wake; /* requests are waiting */
+    struct wakeup requests; /* some are waiting ... */
+    uv_poll_t wake;         /* ... and the loop hears of it */
     uv_async_t front_stopped;
     uv_prepare_t prepare;
     uv_check_t check;
@@ -48,7 +50,8 @@ struct replica {
     uint64_t seen_leader;
     bool was_ready;
     uint64_t told_revision, told_restores; /* by service_changed() */
-    uint64_t turn_ns, idle_ns;             /* of the loop, at the end of the last turn */
+    uint64_t slept_us;                     /* the last turn ended ... */
+    uint64_t woken_ms;                     /* ... and this one began */
     uint64_t stall_max_us;
     uint64_t nonsense_logged_ms;
     int64_t peer_cert_not_after; /* seconds since 1970; 0: no TLS */

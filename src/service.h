@@ -205,7 +205,7 @@ struct service_request {
 struct service;
 
 /* Wakes the thread behind a queue; called by either side, any number of
- * times; must be safe in any thread (uv_async_send is) and calls nothing of
+ * times; must be safe in any thread (wakeup_send is) and calls nothing of
  * the service itself. */
 typedef void (*service_wake_cb)(void *data);
 
