@@ -421,6 +421,14 @@ static enum err end(struct peertls_session *s, int rv)
     return ERR_MALFORMED;
 }
 
+/* Whether GnuTLS is to be called again: it also says "again" when it took a
+ * message of its own, a change of keys for one, and bytes are left. Each call
+ * takes some, so that this ends. */
+static bool is_not_done(const struct peertls_session *s, int rv)
+{
+    return rv < 0 && !gnutls_error_is_fatal(rv) && (rv != GNUTLS_E_AGAIN || s->in_len > 0);
+}
+
 enum err peertls_handshake(struct peertls_session *s)
 {
     int rv;
@@ -428,8 +436,7 @@ enum err peertls_handshake(struct peertls_session *s)
     CHECK(!s->up);
     do {
         rv = gnutls_handshake(s->session);
-        /* A warning uses bytes up, so that these do not come without end. */
-    } while (rv != GNUTLS_E_SUCCESS && rv != GNUTLS_E_AGAIN && !gnutls_error_is_fatal(rv));
+    } while (is_not_done(s, rv));
     if (rv == GNUTLS_E_AGAIN) {
         return ERR_AGAIN;
     }
@@ -459,7 +466,7 @@ enum err peertls_read(struct peertls_session *s, void *to, size_t n, size_t *ret
     CHECK(s->up && n > 0);
     do {
         rv = gnutls_record_recv(s->session, to, n);
-    } while (rv < 0 && rv != GNUTLS_E_AGAIN && !gnutls_error_is_fatal((int)rv));
+    } while (is_not_done(s, (int)rv));
     if (rv == GNUTLS_E_AGAIN) {
         return ERR_AGAIN;
     }
