@@ -162,11 +162,13 @@ static void answer(struct exchange *x)
     if (class == ERR_CLASS_OK || class == ERR_CLASS_CALLER) {
         x->has_revision = r->op != SERVICE_CLUSTER && r->op != SERVICE_METRICS;
         x->revision = r->revision;
+        x->replayed = r->verdict.replayed;
         route_get(x->route)->answer(x);
     } else if (r->err == ERR_OUTCOME_UNKNOWN) {
         exchange_refuse(x, r->err,
                         "the write was proposed and its outcome is not known: it may still be "
-                        "applied; read the name to find out");
+                        "applied; repeat it with its Idempotency-Key, or read the name, to find "
+                        "out");
     } else {
         exchange_refuse(x, r->err, NULL);
     }
@@ -224,7 +226,7 @@ static void abandon(struct exchange *x)
     if (route_get(x->route)->kind == ROUTE_WRITE) {
         exchange_refuse(x, ERR_OUTCOME_UNKNOWN,
                         "the replica did not answer in time: the write may still be applied; "
-                        "read the name to find out");
+                        "repeat it with its Idempotency-Key, or read the name, to find out");
     } else {
         exchange_refuse(x, ERR_OVERLOADED, "the replica did not answer in time");
     }

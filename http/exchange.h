@@ -142,7 +142,8 @@ struct exchange {
     const char *uri_end; /* where libmicrohttpd's copy of the target ended */
     size_t uri_len;
     struct service_request request;
-    uint8_t *ops; /* owned: what the command of a batch or a node points to, or NULL */
+    char key[COMMAND_KEY_MAX]; /* of Idempotency-Key */
+    uint8_t *ops;              /* owned: what the command of a batch or a node points to, or NULL */
 
     /* The answer; status 0: none yet. */
     int status;
@@ -152,6 +153,7 @@ struct exchange {
     bool has_revision;     /* Callsign-Revision */
     bool has_etag;         /* ETag */
     bool has_staleness;    /* Callsign-Staleness-Ms */
+    bool replayed;         /* Idempotent-Replayed: the outcome of an earlier request */
     bool no_cache;         /* Cache-Control: no-cache */
     bool page;             /* for a browser: what a page may do, as headers */
     bool closes;           /* Connection: close: what follows may belong to this request */

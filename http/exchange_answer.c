@@ -98,6 +98,9 @@ static void add_headers(struct exchange *x, struct MHD_Response *r)
     if (x->has_staleness) {
         add_number(r, "Callsign-Staleness-Ms", x->staleness_ms);
     }
+    if (x->replayed) {
+        add(r, "Idempotent-Replayed", "true");
+    }
     if (x->page) {
         add_page_headers(r);
     }

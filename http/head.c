@@ -133,7 +133,7 @@ void head_add(struct head *h, const char *name, const char *value)
     } else if (strcasecmp(name, "traceparent") == 0) {
         h->traceparent = value;
     } else if (strcasecmp(name, "Idempotency-Key") == 0) {
-        h->has_idempotency_key = true;
+        add_once(h, &h->idempotency_key, value, "Idempotency-Key appears twice");
     }
 }
 

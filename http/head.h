@@ -32,13 +32,13 @@ struct head {
     bool has_length;
     bool chunked;
     bool expects_continue;
-    bool has_idempotency_key;
     uint64_t content_length;
-    const char *authorization; /* NULL: absent */
-    const char *request_id;    /* NULL: absent, or not 1 to 128 visible ASCII characters */
-    const char *traceparent;   /* as it came; NULL: absent */
-    const char *if_match;      /* NULL: absent */
-    const char *if_none_match; /* NULL: absent */
+    const char *authorization;   /* NULL: absent */
+    const char *request_id;      /* NULL: absent, or not 1 to 128 visible ASCII characters */
+    const char *traceparent;     /* as it came; NULL: absent */
+    const char *if_match;        /* NULL: absent */
+    const char *if_none_match;   /* NULL: absent */
+    const char *idempotency_key; /* NULL: absent */
 };
 
 /* Takes one header in; `h` was zeroed before the first. */

@@ -1,17 +1,28 @@
 #include "http/write.h"
 
 #include <stdio.h>
+#include <string.h>
 
+#include "command.h"
 #include "http/exchange.h"
 #include "http/json.h"
 
 bool write_take_key(struct exchange *x)
 {
-    if (x->head.has_idempotency_key) {
-        exchange_refuse(x, ERR_NOT_IMPLEMENTED,
-                        "Idempotency-Key is not supported yet, and not ignored: nothing was done");
+    struct command *c = &x->request.command;
+    const char *key = x->head.idempotency_key;
+
+    if (key == NULL) {
+        return true;
+    }
+    c->key_len = strlen(key);
+    if (!command_key_valid(key, c->key_len)) {
+        exchange_refuse(x, ERR_BAD_HEADER, "Idempotency-Key takes 1 to 64 printable ASCII bytes");
         return false;
     }
+    /* The headers are gone when the connection is, which need not wait for the core. */
+    c->key = memcpy(x->key, key, c->key_len);
+    c->flags |= COMMAND_KEYED;
     return true;
 }
 

@@ -41,6 +41,7 @@ struct registry *registry_new(const uint8_t hash_key[16])
     registry_heap_init(&r->heap);
     registry_tree_init(&r->tree, &r->heap);
     registry_hash_init(&r->hash, hash_key);
+    keys_init(&r->keys, &r->heap, hash_key);
     nodes_init(&r->nodes, &r->heap, hash_key);
     return r;
 }
@@ -51,6 +52,7 @@ void registry_free(struct registry *r)
         return;
     }
     registry_hash_fini(&r->hash);
+    keys_fini(&r->keys);
     nodes_fini(&r->nodes);
     registry_heap_fini(&r->heap);
     free(r);
@@ -106,6 +108,11 @@ uint64_t registry_count(const struct registry *r)
     return r->count;
 }
 
+uint64_t registry_keys(const struct registry *r)
+{
+    return r->keys.count;
+}
+
 uint64_t registry_memory_bytes(const struct registry *r)
 {
     return slab_bytes(r->heap.slab);
@@ -113,7 +120,7 @@ uint64_t registry_memory_bytes(const struct registry *r)
 
 uint64_t registry_digest(const struct registry *r)
 {
-    return r->entries_digest + r->nodes.digest + mix_revision(r->revision);
+    return r->entries_digest + r->keys.digest + r->nodes.digest + mix_revision(r->revision);
 }
 
 /* A walk of the tree, of the registry or of a view, as the caller sees it. */
@@ -198,6 +205,7 @@ struct registry_view *registry_view_new(struct registry *r)
     registry_heap_sweep(&r->heap, REGISTRY_SWEEP_OBJECTS);
     registry_heap_pin(&r->heap, &v->pin, r->revision);
     v->root = r->tree.root;
+    v->keys = keys_view(&r->keys);
     nodes_view_init(&r->nodes, &v->nodes, v + 1);
     v->log_time_ms = r->log_time_ms;
     v->count = r->count;
@@ -255,6 +263,16 @@ void registry_view_walk_range(const struct registry_view *v, const struct regist
     walk_range(v->root, range, (struct listing){.view = &v->nodes, .visit = visit, .data = data});
 }
 
+uint64_t registry_view_keys(const struct registry_view *v)
+{
+    return v->keys.count;
+}
+
+void registry_view_walk_keys(const struct registry_view *v, keys_visit_cb visit, void *data)
+{
+    keys_walk(&v->keys, visit, data);
+}
+
 /* --- Restoring ---------------------------------------------------------- */
 
 /* Lets the oldest waiting entry into the hash; `next` waits in its place. */
@@ -294,6 +312,12 @@ enum err registry_load_entry(struct registry *r, const struct entry *e)
         r->loaded_max = e->owner.revision;
     }
     return ERR_OK;
+}
+
+enum err registry_load_key(struct registry *r, const struct keys_entry *e, uint64_t log_time_ms)
+{
+    CHECK(r->revision == 0);
+    return keys_load(&r->keys, e, log_time_ms);
 }
 
 enum err registry_load_end(struct registry *r, uint64_t revision, uint64_t log_time_ms)

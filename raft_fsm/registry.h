@@ -11,6 +11,8 @@
  *   4. A view sees exactly the table as it was when it was taken, whatever is
  *      applied afterwards.
  *   5. The log's time never goes back.
+ *   6. A command with an idempotency key that was used changes nothing: it
+ *      gets the verdict of the first one, or IDEMPOTENCY_MISMATCH.
  *
  * Threads: one thread applies and looks up. A view may be walked and freed
  * by another thread meanwhile.
@@ -25,6 +27,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "keys.h"
 #include "verdict.h"
 
 struct command;
@@ -63,6 +66,8 @@ bool registry_find(const struct registry *r, uint64_t env_id, const char *name, 
 uint64_t registry_revision(const struct registry *r);
 uint64_t registry_log_time_ms(const struct registry *r);
 uint64_t registry_count(const struct registry *r);
+/* Idempotency keys kept. */
+uint64_t registry_keys(const struct registry *r);
 
 /* Memory of entries and their order, in bytes, what views keep included. */
 uint64_t registry_memory_bytes(const struct registry *r);
@@ -120,12 +125,18 @@ void registry_view_walk(const struct registry_view *v, registry_visit_cb visit, 
 void registry_view_walk_range(const struct registry_view *v, const struct registry_range *range,
                               registry_visit_cb visit, void *data);
 
+/* The idempotency keys, the oldest first. As registry_view_walk(). */
+uint64_t registry_view_keys(const struct registry_view *v);
+void registry_view_walk_keys(const struct registry_view *v, keys_visit_cb visit, void *data);
+
 /*
  * Restoring: entries are added in strictly rising (env_id, name) order, then
  * the counters are set. ERR_MALFORMED when the order is broken, a name is not
  * valid or a revision lies above `revision`.
  */
 enum err registry_load_entry(struct registry *r, const struct entry *e);
+/* Keys in the order of registry_view_walk_keys(); ERR_MALFORMED as keys_load(). */
+enum err registry_load_key(struct registry *r, const struct keys_entry *e, uint64_t log_time_ms);
 enum err registry_load_end(struct registry *r, uint64_t revision, uint64_t log_time_ms);
 
 #endif

@@ -220,6 +220,37 @@ static void apply_named(struct registry *r, const struct command *c, struct verd
     }
 }
 
+/* Any command but for its key; the verdict is zero before. */
+static void apply(struct registry *r, const struct command *c, struct verdict *v)
+{
+    if (c->op == COMMAND_BATCH) {
+        registry_apply_batch(r, c, v);
+    } else if (c->op == COMMAND_NODE_UP || c->op == COMMAND_NODE_DOWN) {
+        registry_nodes_apply(r, c, v);
+    } else {
+        apply_named(r, c, v);
+    }
+    v->revision = r->revision;
+}
+
+static void apply_keyed(struct registry *r, const struct command *c, struct verdict *v)
+{
+    const struct keys_use use = {c, command_print(c), r->log_time_ms};
+
+    switch (keys_find(&r->keys, &use, v)) {
+    case KEYS_SAME:
+        return;
+    case KEYS_OTHER:
+        v->err = ERR_IDEMPOTENCY_MISMATCH;
+        v->revision = r->revision;
+        return;
+    case KEYS_NEW:
+        break;
+    }
+    apply(r, c, v);
+    keys_add(&r->keys, &use, v, r->revision);
+}
+
 void registry_apply(struct registry *r, const struct command *c, uint64_t now_ms,
                     struct verdict *ret_verdict)
 {
@@ -231,13 +262,11 @@ void registry_apply(struct registry *r, const struct command *c, uint64_t now_ms
     if (now_ms > r->log_time_ms) {
         r->log_time_ms = now_ms;
     }
-    if (c->op == COMMAND_BATCH) {
-        registry_apply_batch(r, c, &v);
-    } else if (c->op == COMMAND_NODE_UP || c->op == COMMAND_NODE_DOWN) {
-        registry_nodes_apply(r, c, &v);
+    keys_expire(&r->keys, r->log_time_ms);
+    if ((c->flags & COMMAND_KEYED) != 0) {
+        apply_keyed(r, c, &v);
     } else {
-        apply_named(r, c, &v);
+        apply(r, c, &v);
     }
-    v.revision = r->revision;
     *ret_verdict = v;
 }

@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "slab.h"
 
-enum { LIMBO_BYTES = SLAB_OBJECT_MAX, LIMBO_HEAD_BYTES = 16 };
+enum { LIMBO_BYTES = 2048, LIMBO_HEAD_BYTES = 16 };
 enum { LIMBO_OBJECTS = (LIMBO_BYTES - LIMBO_HEAD_BYTES) / sizeof(void *) };
 
 /* Retired objects, newest block first. Blocks lie in the slab themselves, so
@@ -17,7 +17,8 @@ struct limbo {
     void *objects[LIMBO_OBJECTS];
 };
 
-_Static_assert(sizeof(struct limbo) <= LIMBO_BYTES, "a block fits the slab");
+_Static_assert(sizeof(struct limbo) <= LIMBO_BYTES && LIMBO_BYTES <= (int)SLAB_OBJECT_MAX,
+               "a block fits the slab");
 
 static struct registry_pin *pin_of(struct list *link)
 {

@@ -9,6 +9,7 @@
 #ifndef CALLSIGN_RAFT_FSM_REGISTRY_INTERNAL_H
 #define CALLSIGN_RAFT_FSM_REGISTRY_INTERNAL_H
 
+#include "keys.h"
 #include "nodes.h"
 #include "record.h"
 #include "registry.h"
@@ -38,6 +39,7 @@ struct registry {
     struct registry_tree tree;
     struct registry_hash hash;
     struct nodes nodes;
+    struct keys keys;
     struct history *history; /* borrowed; NULL: nobody wants to know */
     uint64_t revision;
     uint64_t log_time_ms;
@@ -51,6 +53,7 @@ struct registry {
 struct registry_view {
     struct registry_pin pin; /* first: whoever lets go of it last frees the view */
     const struct registry_node *root;
+    struct keys_view keys;
     struct nodes_view nodes;
     uint64_t log_time_ms;
     uint64_t count;

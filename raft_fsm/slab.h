@@ -22,7 +22,7 @@
 
 enum {
     SLAB_ALIGN = 8,         /* bytes; sizes are rounded up to it */
-    SLAB_OBJECT_MAX = 2048, /* bytes of one object */
+    SLAB_OBJECT_MAX = 4096, /* bytes of one object */
     SLAB_CHUNK_BYTES = 1 << 20,
 };
 

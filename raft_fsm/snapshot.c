@@ -3,7 +3,7 @@
  *
  *   head, 56 bytes
  *    0  magic "CSREGSNP"
- *    8  u32 version = 1, u32 zero
+ *    8  u32 version = 2, u32 zero
  *   16  u64 revision
  *   24  u64 log time in ms
  *   32  u64 number of entries
@@ -12,18 +12,21 @@
  *   52  u32 CRC32C of the 52 bytes before
  *
  *   sections of at most 1 MiB with their heads, as many as it takes, by rising
- *   kind
+ *   kind and the end behind them
  *    0  u32 kind
  *    4  u32 number of items, not 0
  *    8  u32 bytes of the items
  *   12  u32 CRC32C of the 12 bytes before and of the items
  *   16  the items
- *       kind 1, entries rising by (env_id, name):
- *       u16 name_len, u64 env_id, u64 node_id, u64 process_id, u64 revision, name
- *       kind 16, leases of nodes rising by node_id:
- *       u64 node_id, u64 revision, u8 up, then the terms as in a command (command_node.c)
  *
- *   end, a section of kind 2 with 0 items and 0 bytes; nothing follows
+ *   kind 1: entries, rising by (env_id, name)
+ *       u16 name_len, u64 env_id, u64 node_id, u64 process_id, u64 revision, name
+ *   kind 2: the end, 0 items and 0 bytes; nothing follows
+ *   kind 3: idempotency keys, the oldest first
+ *       u64 at_ms, u64 env_id, u64 print twice, u8 key_len, u16 verdict_len,
+ *       key, verdict
+ *   kind 16: leases of nodes rising by node_id
+ *       u64 node_id, u64 revision, u8 up, then the terms as in a command (command_node.c)
  *
  * The reader believes nothing: checksums tell damage, the counts and the
  * digest tell what no checksum can (sections that are missing or swapped).
@@ -40,17 +43,19 @@
 #include "registry_nodes.h"
 
 enum {
-    SNAPSHOT_VERSION = 1,
+    SNAPSHOT_VERSION = 2,
     MAGIC_BYTES = 8,
     HEAD_BYTES = 56,
     SECTION_ENTRIES = 1,
     SECTION_END = 2,
+    SECTION_KEYS = 3,
     SECTION_NODES = 16,
     SECTION_HEAD_BYTES = 16,
     SECTION_COUNT_AT = 4,
     SECTION_LENGTH_AT = 8,
     SECTION_CRC_AT = 12,
     ENTRY_HEAD_BYTES = 34,
+    KEY_HEAD_BYTES = 35,
     NODE_BYTES_MAX = 17 + 4 + 1 + COMMAND_ADDRESS_MAX + 2 + COMMAND_ATTRIBUTES_MAX,
 };
 
@@ -60,7 +65,8 @@ static const char magic[MAGIC_BYTES] = {'C', 'S', 'R', 'E', 'G', 'S', 'N', 'P'};
 
 struct writer {
     struct buf section; /* the open one, its head included */
-    uint32_t count;     /* entries in it */
+    uint32_t kind;      /* of it; 0: none is open */
+    uint32_t count;     /* items in it */
     snapshot_sink_cb sink;
     void *data;
     enum err err;
@@ -73,6 +79,7 @@ static void begin_section(struct writer *w, uint32_t kind)
     buf_put_u32(&w->section, 0);
     buf_put_u32(&w->section, 0);
     buf_put_u32(&w->section, 0);
+    w->kind = kind;
     w->count = 0;
 }
 
@@ -91,6 +98,24 @@ static void end_section(struct writer *w)
     buf_patch_u32(s, SECTION_LENGTH_AT, (uint32_t)(s->len - SECTION_HEAD_BYTES));
     buf_patch_u32(s, SECTION_CRC_AT, section_crc(s->data, s->len));
     w->err = w->sink(w->data, s->data, s->len);
+    w->kind = 0;
+}
+
+/* An open section of that kind with room for an item of n bytes, which counts
+ * already. False when the writing ends. */
+static bool begin_item(struct writer *w, uint32_t kind, size_t n)
+{
+    if (w->kind != 0 && (w->kind != kind || w->section.len + n > SNAPSHOT_PIECE_MAX)) {
+        end_section(w);
+    }
+    if (w->err != ERR_OK) {
+        return false;
+    }
+    if (w->kind == 0) {
+        begin_section(w, kind);
+    }
+    w->count++;
+    return true;
 }
 
 static void write_head(struct writer *w, const struct registry_view *v)
@@ -110,26 +135,12 @@ static void write_head(struct writer *w, const struct registry_view *v)
     w->err = w->sink(w->data, s->data, s->len);
 }
 
-/* Room for an item of n bytes, in another section if need be. */
-static bool reserve(struct writer *w, uint32_t kind, size_t n)
-{
-    if (w->section.len + n > SNAPSHOT_PIECE_MAX) {
-        end_section(w);
-        if (w->err != ERR_OK) {
-            return false;
-        }
-        begin_section(w, kind);
-    }
-    w->count++;
-    return true;
-}
-
 static bool on_entry(void *data, const struct entry *e)
 {
     struct writer *w = data;
     struct buf *s = &w->section;
 
-    if (!reserve(w, SECTION_ENTRIES, ENTRY_HEAD_BYTES + e->name_len)) {
+    if (!begin_item(w, SECTION_ENTRIES, ENTRY_HEAD_BYTES + e->name_len)) {
         return false;
     }
     buf_put_u16(s, (uint16_t)e->name_len);
@@ -141,13 +152,32 @@ static bool on_entry(void *data, const struct entry *e)
     return true;
 }
 
+static bool on_key(void *data, const struct keys_entry *e)
+{
+    struct writer *w = data;
+    struct buf *s = &w->section;
+
+    if (!begin_item(w, SECTION_KEYS, KEY_HEAD_BYTES + e->key_len + e->verdict_len)) {
+        return false;
+    }
+    buf_put_u64(s, e->at_ms);
+    buf_put_u64(s, e->env_id);
+    buf_put_u64(s, e->print.words[0]);
+    buf_put_u64(s, e->print.words[1]);
+    buf_put_u8(s, (uint8_t)e->key_len);
+    buf_put_u16(s, (uint16_t)e->verdict_len);
+    buf_put(s, e->key, e->key_len);
+    buf_put(s, e->verdict, e->verdict_len);
+    return true;
+}
+
 static bool on_node(void *data, const struct node_info *i)
 {
     struct writer *w = data;
     const struct command_node terms = {i->ttl_ms, i->address, i->address_len, i->attributes,
                                        i->attributes_len};
 
-    if (!reserve(w, SECTION_NODES, NODE_BYTES_MAX)) {
+    if (!begin_item(w, SECTION_NODES, NODE_BYTES_MAX)) {
         return false;
     }
     buf_put_u64(&w->section, i->node_id);
@@ -157,14 +187,6 @@ static bool on_node(void *data, const struct node_info *i)
     return true;
 }
 
-/* The last section of a kind, if anything is in it. */
-static void finish_section(struct writer *w)
-{
-    if (w->err == ERR_OK && w->count > 0) {
-        end_section(w);
-    }
-}
-
 enum err snapshot_write(const struct registry_view *v, snapshot_sink_cb sink, void *data)
 {
     struct writer w = {.sink = sink, .data = data};
@@ -172,14 +194,16 @@ enum err snapshot_write(const struct registry_view *v, snapshot_sink_cb sink, vo
     buf_init(&w.section, SNAPSHOT_PIECE_MAX);
     write_head(&w, v);
     if (w.err == ERR_OK) {
-        begin_section(&w, SECTION_ENTRIES);
         registry_view_walk(v, on_entry, &w);
-        finish_section(&w);
     }
     if (w.err == ERR_OK) {
-        begin_section(&w, SECTION_NODES);
+        registry_view_walk_keys(v, on_key, &w);
+    }
+    if (w.err == ERR_OK) {
         registry_nodes_view_walk(v, on_node, &w);
-        finish_section(&w);
+    }
+    if (w.err == ERR_OK && w.kind != 0) {
+        end_section(&w);
     }
     if (w.err == ERR_OK) {
         begin_section(&w, SECTION_END);
@@ -258,13 +282,44 @@ static enum err read_node(struct cursor *in, struct registry *r)
     return in->bad || up > 1 ? ERR_MALFORMED : registry_nodes_load(r, &i);
 }
 
-static bool kind_known(uint32_t kind)
+static enum err read_key(struct cursor *in, struct registry *r, uint64_t log_time_ms)
 {
-    return kind == SECTION_ENTRIES || kind == SECTION_NODES || kind == SECTION_END;
+    struct keys_entry e;
+
+    e.at_ms = cursor_u64(in);
+    e.env_id = cursor_u64(in);
+    e.print.words[0] = cursor_u64(in);
+    e.print.words[1] = cursor_u64(in);
+    e.key_len = cursor_u8(in);
+    e.verdict_len = cursor_u16(in);
+    e.key = (const char *)cursor_bytes(in, e.key_len);
+    e.verdict = cursor_bytes(in, e.verdict_len);
+    return in->bad ? ERR_MALFORMED : registry_load_key(r, &e, log_time_ms);
 }
 
-/* One section; ret_end tells whether it was the last. */
-static enum err read_section(struct cursor *in, struct registry *r, bool *ret_end)
+/* A snapshot on its way into a new registry. */
+struct reader {
+    struct registry *registry;
+    struct head head;
+    uint32_t kind; /* of the section read last; 0: there was none */
+};
+
+static enum err read_item(struct reader *r, struct cursor *in)
+{
+    switch (r->kind) {
+    case SECTION_ENTRIES:
+        return read_entry(in, r->registry);
+    case SECTION_KEYS:
+        return read_key(in, r->registry, r->head.log_time_ms);
+    case SECTION_NODES:
+        return read_node(in, r->registry);
+    default:
+        return ERR_MALFORMED;
+    }
+}
+
+/* Its items follow; the kinds rise. */
+static enum err read_section(struct reader *r, struct cursor *in)
 {
     const uint8_t *start = in->at;
     uint32_t kind = cursor_u32(in);
@@ -279,36 +334,36 @@ static enum err read_section(struct cursor *in, struct registry *r, bool *ret_en
         crc != section_crc(start, SECTION_HEAD_BYTES + (size_t)bytes)) {
         return ERR_MALFORMED;
     }
-    if (!kind_known(kind) || (kind == SECTION_END) != (count == 0)) {
+    if ((kind == SECTION_END) != (count == 0) || (kind != SECTION_END && kind < r->kind)) {
         return ERR_MALFORMED;
     }
+    r->kind = kind;
     cursor_init(&items, payload, bytes);
     for (uint32_t i = 0; i < count; i++) {
-        err = kind == SECTION_NODES ? read_node(&items, r) : read_entry(&items, r);
+        err = read_item(r, &items);
         if (err != ERR_OK) {
             return err;
         }
     }
-    *ret_end = kind == SECTION_END;
     return cursor_left(&items) == 0 ? ERR_OK : ERR_MALFORMED;
 }
 
 static enum err read_all(struct cursor *in, struct registry *r)
 {
-    struct head head;
-    bool end = false;
-    enum err err = read_head(in, &head);
+    struct reader reader = {.registry = r};
+    const struct head *head = &reader.head;
+    enum err err = read_head(in, &reader.head);
 
-    while (err == ERR_OK && !end) {
-        err = read_section(in, r, &end);
+    while (err == ERR_OK && reader.kind != SECTION_END) {
+        err = read_section(&reader, in);
     }
-    if (err == ERR_OK && (cursor_left(in) != 0 || registry_count(r) != head.count)) {
+    if (err == ERR_OK && (cursor_left(in) != 0 || registry_count(r) != head->count)) {
         err = ERR_MALFORMED;
     }
     if (err == ERR_OK) {
-        err = registry_load_end(r, head.revision, head.log_time_ms);
+        err = registry_load_end(r, head->revision, head->log_time_ms);
     }
-    if (err == ERR_OK && registry_digest(r) != head.digest) {
+    if (err == ERR_OK && registry_digest(r) != head->digest) {
         err = ERR_MALFORMED;
     }
     return err;

@@ -46,6 +46,7 @@ static const struct {
     {4, ERR_NOT_OWNER},
     {5, ERR_REVISION_EXHAUSTED},
     {6, ERR_BATCH_REFUSED},
+    {7, ERR_IDEMPOTENCY_MISMATCH},
     {16, ERR_NODE_NOT_FOUND},
     {17, ERR_NODE_DOWN},
     {18, ERR_TOO_MANY_NODES},
@@ -128,6 +129,16 @@ static unsigned flags_of(const struct verdict *v)
            (v->has_owner ? FLAG_OWNER : 0) | (v->replayed ? FLAG_REPLAYED : 0) |
            (v->err == ERR_BATCH_REFUSED ? FLAG_REFUSED : 0) |
            (v->results != NULL ? FLAG_RESULTS : 0) | (v->removed != 0 ? FLAG_REMOVED : 0);
+}
+
+bool verdict_known(const struct verdict *v)
+{
+    bool known = v->err != ERR_OUTCOME_UNKNOWN && v->refused_by != ERR_OUTCOME_UNKNOWN;
+
+    for (unsigned i = 0; v->results != NULL && i < v->results->count; i++) {
+        known = known && v->results->at[i].err != ERR_OUTCOME_UNKNOWN;
+    }
+    return known;
 }
 
 void verdict_encode(const struct verdict *v, struct buf *out)

@@ -77,6 +77,9 @@ void verdict_clear(struct verdict *v);
 /* `to` gets a copy of its own of everything. */
 void verdict_copy(struct verdict *to, const struct verdict *from);
 
+/* Whether all outcomes in it are ones that this program knows, and can encode. */
+bool verdict_known(const struct verdict *v);
+
 void verdict_encode(const struct verdict *v, struct buf *out);
 
 /* Takes one verdict off the cursor. On false the cursor is bad or the bytes

@@ -276,15 +276,6 @@ def test_any_content_type(replica, name, kind):
         assert a.put(name, 1, 2, {"Content-Type": kind} if kind else {}).status == 201
 
 
-# --- What the registry does not have yet --------------------------------------
-
-
-def test_not_implemented(replica, name):
-    with replica.api() as a:
-        check_problem(a.put(name, 1, 2, {"Idempotency-Key": "k"}), 501, "not_implemented")
-        assert a.get(name).status == 404
-
-
 # --- Other routes -------------------------------------------------------------
 
 

@@ -39,17 +39,7 @@ static void try_command(const uint8_t *data, size_t size)
     buf_fini(&again);
 }
 
-/* Whether this program knows all outcomes in it: only then can it be written. */
-static bool known(const struct verdict *v)
-{
-    bool all = v->err != ERR_OUTCOME_UNKNOWN && v->refused_by != ERR_OUTCOME_UNKNOWN;
-
-    for (unsigned i = 0; v->results != NULL && i < v->results->count; i++) {
-        all = all && v->results->at[i].err != ERR_OUTCOME_UNKNOWN;
-    }
-    return all;
-}
-
+/* A verdict travels between replicas. */
 static void try_verdict(const uint8_t *data, size_t size)
 {
     struct cursor in;
@@ -60,7 +50,7 @@ static void try_verdict(const uint8_t *data, size_t size)
     if (!verdict_decode(&in, &v)) {
         return;
     }
-    if (known(&v)) {
+    if (verdict_known(&v)) {
         buf_init(&again, VERDICT_ENCODED_MAX);
         verdict_encode(&v, &again);
         CHECK(!again.overflow && again.len == size - cursor_left(&in));

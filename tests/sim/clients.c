@@ -47,7 +47,7 @@ static void fill_put(struct world *w, struct client_call *c)
         k->flags = COMMAND_IF_REVISION;
         k->if_revision = some_owner(w)->revision;
     } else if (chance < 34 && w->clients.last_put.op == COMMAND_PUT) {
-        /* The same again, as a client does that had no answer. */
+        /* The same again, as a client does that had no answer and no key. */
         *k = w->clients.last_put;
         memcpy(c->name, w->clients.last_name, sizeof c->name);
         k->name = c->name;
@@ -75,6 +75,55 @@ static void fill_remove(struct world *w, struct client_call *c)
     }
 }
 
+/* Up to six operations, mostly without guards, else none would ever pass. */
+static void fill_batch(struct world *w, struct client_call *c)
+{
+    struct command *k = &c->request.command;
+    uint64_t count = 1 + rng_below(&w->rng, 6);
+
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t chance = rng_below(&w->rng, 100);
+
+        fill_name(w, c);
+        k->flags = 0;
+        k->if_revision = 0;
+        k->node_id = 0;
+        k->process_id = 0;
+        k->op = chance < 50 ? COMMAND_PUT : chance < 75 ? COMMAND_REMOVE : COMMAND_GET;
+        if (k->op == COMMAND_PUT) {
+            k->node_id = 1 + rng_below(&w->rng, 5);
+            k->process_id = ++w->clients.last_process;
+            k->flags = chance < 5 ? COMMAND_IF_ABSENT : 0;
+        } else if (chance % 10 == 0) {
+            k->flags = COMMAND_IF_REVISION;
+            k->if_revision = some_owner(w)->revision;
+        }
+        command_ops_add(&c->ops, k);
+    }
+    *k = (struct command){.op = COMMAND_BATCH, .env_id = 1};
+    k->ops = (struct command_ops){c->ops.data, c->ops.len, (unsigned)count};
+    w->seen[SEEN_BATCH]++;
+}
+
+/* A key of its own for some writes, for a few one that another had. */
+static void fill_key(struct world *w, struct client_call *c)
+{
+    struct command *k = &c->request.command;
+    uint64_t chance = rng_below(&w->rng, 100);
+    uint64_t back = chance < 5 ? rng_below(&w->rng, 20) : 0;
+
+    if (chance >= 50) {
+        return;
+    }
+    if (back == 0) {
+        w->clients.last_text++;
+    }
+    k->key_len =
+        (size_t)snprintf(c->text, sizeof c->text, "key %u", w->clients.last_text - (unsigned)back);
+    k->key = c->text;
+    k->flags |= COMMAND_KEYED;
+}
+
 static void fill_read(struct world *w, struct client_call *c)
 {
     struct service_request *r = &c->request;
@@ -100,7 +149,43 @@ static struct client_call *make_call(struct node *n, uint32_t timeout_ms)
     c->request.owner = c;
     list_init(&c->link);
     list_init(&c->request.link);
+    buf_init(&c->ops, COMMAND_ENCODED_MAX);
     return c;
+}
+
+static void drop_call(struct client_call *c)
+{
+    verdict_clear(&c->request.verdict);
+    free(c->request.cluster);
+    free(c->request.metrics);
+    buf_fini(&c->ops);
+    free(c);
+}
+
+/* The same request once more, later and by way of any replica. */
+static void repeat(struct world *w, const struct client_call *of)
+{
+    struct client_call *c;
+    struct command *k;
+
+    if ((of->request.command.flags & COMMAND_KEYED) == 0 || of->attempts >= CLIENTS_REPEATS_MAX) {
+        return;
+    }
+    c = make_call(of->node, of->request.timeout_ms);
+    k = &c->request.command;
+    c->request.op = SERVICE_WRITE;
+    c->attempts = of->attempts + 1;
+    memcpy(c->name, of->name, sizeof c->name);
+    memcpy(c->text, of->text, sizeof c->text);
+    *k = of->request.command;
+    k->key = c->text;
+    if (k->op == COMMAND_BATCH) {
+        buf_put(&c->ops, of->ops.data, of->ops.len);
+        k->ops.bytes = c->ops.data;
+    } else {
+        k->name = c->name;
+    }
+    list_push_back(&w->clients.repeats, &c->link);
 }
 
 /* --- Submitting ----------------------------------------------------------------- */
@@ -153,17 +238,29 @@ static void submit_any(struct world *w)
     if (!n->up || n->closing || node_paused(n)) {
         return; /* connection refused, or nobody reads it */
     }
+    if (!list_empty(&w->clients.repeats) && rng_chance(&w->rng, 300)) {
+        c = LIST_ENTRY(list_pop_front(&w->clients.repeats), struct client_call, link);
+        c->node = n;
+        w->seen[SEEN_REPEATED]++;
+        begin(c);
+        return;
+    }
     c = make_call(n, (uint32_t)rng_between(&w->rng, TIMEOUT_MIN_MS, TIMEOUT_MAX_MS));
     fill_name(w, c);
     c->request.op = SERVICE_WRITE;
-    if (chance < 45) {
+    if (chance < 40) {
         fill_put(w, c);
-    } else if (chance < 58) {
+    } else if (chance < 52) {
         fill_remove(w, c);
+    } else if (chance < 58) {
+        fill_batch(w, c);
     } else if (chance < 98) {
         fill_read(w, c);
     } else {
         c->request.op = chance == 98 ? SERVICE_CLUSTER : SERVICE_METRICS;
+    }
+    if (c->request.op == SERVICE_WRITE) {
+        fill_key(w, c);
     }
     begin(c);
 }
@@ -217,6 +314,9 @@ static void judge_write(struct world *w, struct client_call *c)
             return;
         }
         history_acknowledged(&w->history, c->key, &r->verdict, c->since_us);
+        if (rng_chance(&w->rng, 50)) {
+            repeat(w, c);
+        }
         if (r->verdict.has_owner) {
             note_owner(w, &r->verdict.owner);
         }
@@ -227,6 +327,7 @@ static void judge_write(struct world *w, struct client_call *c)
         break;
     case ERR_CLASS_UNKNOWN:
         w->seen[SEEN_WRITE_UNKNOWN]++;
+        repeat(w, c);
         break;
     default:
         world_fail(w, "a write is answered %s", err_code(r->err));
@@ -304,9 +405,7 @@ static void finish(struct client_call *c, enum err e)
     if (c->ret_err != NULL) {
         *c->ret_err = e;
     }
-    free(c->request.cluster);
-    free(c->request.metrics);
-    free(c);
+    drop_call(c);
 }
 
 void clients_collect(struct node *n)
@@ -345,6 +444,7 @@ void clients_node_down(struct node *n)
                 world_fail(w, "replica %u ended without an answer", n->index + 1);
             }
             w->seen[SEEN_WRITE_LOST_CLIENT] += c->request.op == SERVICE_WRITE;
+            repeat(w, c);
             finish(c, ERR_OUTCOME_UNKNOWN);
         }
     }
@@ -394,13 +494,15 @@ void clients_init(struct world *w)
 {
     memset(&w->clients, 0, sizeof w->clients);
     list_init(&w->clients.open);
+    list_init(&w->clients.repeats);
 }
 
 void clients_fini(struct world *w)
 {
     struct list *link;
 
+    list_splice_back(&w->clients.open, &w->clients.repeats);
     while ((link = list_pop_front(&w->clients.open)) != NULL) {
-        free(LIST_ENTRY(link, struct client_call, link));
+        drop_call(LIST_ENTRY(link, struct client_call, link));
     }
 }

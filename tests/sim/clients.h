@@ -2,8 +2,10 @@
  * clients.h - who reads and writes in a simulated world.
  *
  * Requests go to random replicas, as an HTTP thread would submit them, on few
- * names so that they collide; every put has an owner that no other has. Each
- * answer is held against the history.
+ * names so that they collide; every put has an owner that no other has. Some
+ * writes carry an idempotency key and are made again, by way of any replica,
+ * when nobody told what became of them, or just so. Each answer is held
+ * against the history.
  */
 #ifndef CALLSIGN_TESTS_SIM_CLIENTS_H
 #define CALLSIGN_TESTS_SIM_CLIENTS_H
@@ -11,13 +13,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/list.h"
 #include "service.h"
 
 struct node;
 struct world;
 
-enum { CLIENTS_RECENT = 16, CLIENTS_NAME_MAX = 1024 };
+enum {
+    CLIENTS_RECENT = 16,
+    CLIENTS_NAME_MAX = 1024,
+    CLIENTS_KEY_MAX = 24,
+    CLIENTS_REPEATS_MAX = 6, /* attempts at one write */
+};
 
 /* One request and what is needed to judge its answer. */
 struct client_call {
@@ -30,11 +38,16 @@ struct client_call {
     uint64_t key;     /* of the command */
     bool *ret_done;   /* of whoever waits for it, or NULL */
     enum err *ret_err;
+    struct buf ops;    /* of a batch */
+    unsigned attempts; /* before this one */
+    char text[CLIENTS_KEY_MAX];
     char name[CLIENTS_NAME_MAX];
 };
 
 struct clients {
     struct list open;
+    struct list repeats; /* calls that are made again */
+    unsigned last_text;  /* of keys */
     unsigned submitted;
     uint64_t last_process;
     struct owner recent[CLIENTS_RECENT]; /* owners somebody was told about */

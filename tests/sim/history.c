@@ -131,12 +131,34 @@ void history_refused(struct history *h, uint64_t key)
     check_count(h, c);
 }
 
+static bool same_owner(const struct owner *a, const struct owner *b)
+{
+    return a->node_id == b->node_id && a->process_id == b->process_id && a->revision == b->revision;
+}
+
+static bool same_results(const struct verdict_results *a, const struct verdict_results *b)
+{
+    if (a == NULL || b == NULL) {
+        return a == b;
+    }
+    for (unsigned i = 0; i < a->count && a->count == b->count; i++) {
+        const struct verdict_result *x = &a->at[i], *y = &b->at[i];
+
+        if (x->err != y->err || x->created != y->created || x->has_owner != y->has_owner ||
+            (x->has_owner && !same_owner(&x->owner, &y->owner))) {
+            return false;
+        }
+    }
+    return a->count == b->count;
+}
+
 static bool same_verdict(const struct verdict *a, const struct verdict *b)
 {
     return a->err == b->err && a->created == b->created && a->changed == b->changed &&
-           a->has_owner == b->has_owner && a->owner.node_id == b->owner.node_id &&
-           a->owner.process_id == b->owner.process_id && a->owner.revision == b->owner.revision &&
-           a->revision == b->revision;
+           a->replayed == b->replayed && a->has_owner == b->has_owner &&
+           same_owner(&a->owner, &b->owner) && a->revision == b->revision &&
+           a->refused_at == b->refused_at && a->refused_by == b->refused_by &&
+           same_results(a->results, b->results);
 }
 
 static void note_seen(struct history *h, uint64_t revision)
@@ -205,6 +227,11 @@ static void change(struct history *h, struct history_name *n, bool held, struct 
 
 static enum err refusal(const struct command *c, const struct history_change *now)
 {
+    const unsigned held = COMMAND_IF_REVISION | COMMAND_IF_OWNER;
+
+    if (c->op == COMMAND_GET && !now->held && (c->flags & held) != 0) {
+        return ERR_PROCESS_NOT_FOUND;
+    }
     if (c->op == COMMAND_REMOVE && !now->held) {
         return ERR_PROCESS_NOT_FOUND;
     }
@@ -222,7 +249,8 @@ static enum err refusal(const struct command *c, const struct history_change *no
     return ERR_OK;
 }
 
-static struct verdict model_apply(struct history *h, const struct command *c)
+/* A put, a remove or a look, on its own. */
+static struct verdict apply_one(struct history *h, const struct command *c)
 {
     struct history_name *n = name_row(h, c);
     struct history_change now = {0};
@@ -240,8 +268,9 @@ static struct verdict model_apply(struct history *h, const struct command *c)
         h->revision++;
         v.changed = true;
         change(h, n, false, (struct owner){0});
-    } else if (v.err == ERR_OK && !(now.held && now.owner.node_id == c->node_id &&
-                                    now.owner.process_id == c->process_id)) {
+    } else if (v.err == ERR_OK && c->op == COMMAND_PUT &&
+               !(now.held && now.owner.node_id == c->node_id &&
+                 now.owner.process_id == c->process_id)) {
         h->revision++;
         v.changed = true;
         v.created = !now.held;
@@ -250,6 +279,79 @@ static struct verdict model_apply(struct history *h, const struct command *c)
         change(h, n, true, v.owner);
     }
     v.revision = h->revision;
+    return v;
+}
+
+/* The changes of `names` behind that revision never were. */
+static void take_back(struct history *h, const size_t *names, unsigned count, uint64_t revision)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct history_name *n = &h->names[names[i]];
+
+        while (n->count > 0 && n->changes[n->count - 1].revision > revision) {
+            n->count--;
+        }
+    }
+}
+
+/* One after the other, all with the same revision; the first refusal takes
+ * back what those before it did. */
+static struct verdict apply_batch(struct history *h, const struct command *c)
+{
+    struct verdict v = {.results = verdict_results_new(c->ops.count)};
+    size_t names[COMMAND_OPS_MAX], at = 0;
+    uint64_t before = h->revision;
+    unsigned done = 0;
+
+    for (; done < c->ops.count && v.err == ERR_OK; done++) {
+        struct command op;
+        struct verdict one;
+
+        command_ops_next(&c->ops, &at, &op);
+        names[done] = (size_t)(name_row(h, &op) - h->names);
+        h->revision = before;
+        one = apply_one(h, &op);
+        if (one.err == ERR_PROCESS_NOT_FOUND &&
+            (op.flags & (COMMAND_IF_REVISION | COMMAND_IF_OWNER)) == 0) {
+            one.err = ERR_OK;
+            v.results->at[done].err = ERR_PROCESS_NOT_FOUND;
+        }
+        if (op.op == COMMAND_GET && !one.has_owner) {
+            v.results->at[done].err = ERR_PROCESS_NOT_FOUND;
+        }
+        v.results->at[done].created = one.created;
+        v.results->at[done].has_owner = one.has_owner;
+        v.results->at[done].owner = one.owner;
+        v.changed = v.changed || one.changed;
+        if (one.err != ERR_OK) {
+            v = (struct verdict){.err = ERR_BATCH_REFUSED,
+                                 .refused_at = done,
+                                 .refused_by = one.err,
+                                 .has_owner = one.has_owner && one.owner.revision <= before,
+                                 .results = v.results};
+            v.owner = v.has_owner ? one.owner : (struct owner){0};
+        }
+    }
+    h->revision = before + v.changed;
+    if (v.err != ERR_OK) {
+        verdict_drop_results(&v);
+        take_back(h, names, done, before);
+    }
+    v.revision = h->revision;
+    return v;
+}
+
+static struct verdict model_apply(struct history *h, const struct command *c)
+{
+    struct verdict v;
+
+    if (model_keys_decide(&h->keys, c, &v)) {
+        v.revision = v.replayed ? v.revision : h->revision;
+        h->world->seen[v.replayed ? SEEN_REPLAYED : SEEN_MISMATCH]++;
+        return v;
+    }
+    v = c->op == COMMAND_BATCH ? apply_batch(h, c) : apply_one(h, c);
+    model_keys_add(&h->keys, c, &v);
     return v;
 }
 
@@ -294,7 +396,13 @@ void history_read(struct history *h, const struct command *c, const struct owner
 
 static uint64_t mix_verdict(uint64_t h, const struct verdict *v)
 {
-    h = mix(h, (uint64_t)v->err * 8 + v->created * 4u + v->changed * 2u + v->has_owner);
+    h = mix(h, (uint64_t)v->err * 16 + v->replayed * 8u + v->created * 4u + v->changed * 2u +
+                   v->has_owner);
+    for (unsigned i = 0; v->results != NULL && i < v->results->count; i++) {
+        h = mix(h, (uint64_t)v->results->at[i].err * 2 + v->results->at[i].created);
+        h = mix(h, v->results->at[i].owner.process_id);
+    }
+    h = mix(h, v->refused_at);
     h = mix(h, v->owner.node_id);
     h = mix(h, v->owner.process_id);
     h = mix(h, v->owner.revision);
@@ -336,6 +444,7 @@ static void extend(struct history *h, struct node *n, uint64_t index, struct com
     }
     h->last_index = index;
     h->world->seen[SEEN_BATCHED] += reader->count > 1;
+    model_keys_advance(&h->keys, reader->now_ms);
     for (unsigned i = 0; command_reader_next(reader, &command) == ERR_OK; i++) {
         apply_first(h, &command, &verdicts[i], index);
         if (reader->left == 0) {
@@ -466,10 +575,12 @@ void history_fini(struct history *h)
         while (call != NULL) {
             struct history_call *next = call->next;
 
+            verdict_clear(&call->verdict);
             free(call);
             call = next;
         }
     }
+    model_keys_fini(&h->keys);
     free(h->names);
     free(h->commands);
     free(h->entries.rows);

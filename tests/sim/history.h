@@ -24,6 +24,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "command.h"
+#include "model_keys.h"
 #include "registry.h"
 
 struct node;
@@ -81,6 +82,7 @@ struct history {
     struct history_table snapshots; /* uint64_t by index: hash of the bytes */
     struct history_name *names;
     size_t names_count, names_capacity;
+    struct model_keys keys;
     struct history_command *commands; /* open hash table */
     size_t commands_count, commands_capacity;
     uint64_t revision;      /* of the model */

@@ -99,6 +99,50 @@ static void reads_say_what_they_are(void **state)
     assert_non_null(strstr(answer.body, "\"leader\":7"));
 }
 
+static void a_key_brings_the_outcome_back(void **state)
+{
+    static const char key[] = "Idempotency-Key: the key\r\n";
+    static const char body[] = "{\"node_id\":3,\"process_id\":42}";
+    struct rawhttp_answer first;
+
+    expect(state, CALL("PUT", "/api/registry/keyed", key, body), 201, NULL);
+    expect_no_header("Idempotent-Replayed");
+    first = answer;
+    expect(state, CALL("DELETE", "/api/registry/keyed", "Idempotency-Key: other\r\n", NULL), 200,
+           NULL);
+    expect(state, CALL("PUT", "/api/registry/keyed", key, body), 201, NULL);
+    expect_header("Idempotent-Replayed", "true");
+    assert_string_equal(answer.body, first.body);
+    expect(state, CALL("GET", "/api/registry/keyed", "", NULL), 404, "process_not_found");
+    expect_no_header("Idempotent-Replayed");
+    expect(state, CALL("DELETE", "/api/registry/keyed", "Idempotency-Key: other\r\n", NULL), 200,
+           NULL);
+    expect_header("Idempotent-Replayed", "true");
+    assert_string_equal(answer.body, first.body);
+
+    expect(state, CALL("DELETE", "/api/registry/keyed", key, NULL), 422, "idempotency_mismatch");
+    expect(state, CALL("PUT", "/api/registry/keyed?env_id=2", key, body), 201, NULL);
+    expect_no_header("Idempotent-Replayed");
+
+    expect(state, CALL("DELETE", "/api/registry/keyed", "Idempotency-Key: 3\r\n", NULL), 404,
+           "process_not_found");
+    expect(state, CALL("DELETE", "/api/registry/keyed", "Idempotency-Key: 3\r\n", NULL), 404,
+           "process_not_found");
+    expect_header("Idempotent-Replayed", "true");
+
+    expect(state,
+           CALL("POST", "/api/batch", "Idempotency-Key: batch\r\n",
+                "{\"ops\":[{\"op\":\"put\",\"name\":\"kb\",\"node_id\":1,\"process_id\":2}]}"),
+           200, NULL);
+    first = answer;
+    expect(state,
+           CALL("POST", "/api/batch", "Idempotency-Key: batch\r\n",
+                "{ \"ops\" : [{\"name\":\"kb\",\"op\":\"put\",\"node_id\":1,\"process_id\":2}]}"),
+           200, NULL);
+    expect_header("Idempotent-Replayed", "true");
+    assert_string_equal(answer.body, first.body);
+}
+
 static void names_are_any_text(void **state)
 {
     static const struct {
@@ -290,8 +334,17 @@ static const struct {
     {{"PUT", "/api/registry/x", "If-Match: \"1\"\r\nIf-None-Match: *\r\n", GOOD},
      400,
      "bad_header"},
-    {{"PUT", "/api/registry/x", "Idempotency-Key: k\r\n", GOOD}, 501, "not_implemented"},
-    {{"DELETE", "/api/registry/x", "Idempotency-Key: k\r\n", NULL}, 501, "not_implemented"},
+    {{"PUT", "/api/registry/x", "Idempotency-Key: \r\n", GOOD}, 400, "bad_header"},
+    {{"PUT", "/api/registry/x", "Idempotency-Key: \xc3\xa4\r\n", GOOD}, 400, "bad_header"},
+    {{"PUT", "/api/registry/x",
+      "Idempotency-Key: 01234567890123456789012345678901234567890123456789012345678901234\r\n",
+      GOOD},
+     400,
+     "bad_header"},
+    {{"PUT", "/api/registry/x", "Idempotency-Key: a\r\nIdempotency-Key: a\r\n", GOOD},
+     400,
+     "bad_header"},
+    {{"DELETE", "/api/registry/x", "Idempotency-Key: \r\n", NULL}, 400, "bad_header"},
     {{"DELETE", "/api/registry/x", "If-None-Match: *\r\n", NULL}, 400, "bad_header"},
     {{"DELETE", "/api/registry/x?node_id=1", "", NULL}, 400, "bad_query"},
     {{"DELETE", "/api/registry/x?process_id=1", "", NULL}, 400, "bad_query"},
@@ -411,6 +464,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_entry_lives_and_dies),
         cmocka_unit_test(reads_say_what_they_are),
+        cmocka_unit_test(a_key_brings_the_outcome_back),
         cmocka_unit_test(names_are_any_text),
         cmocka_unit_test(names_have_a_length),
         cmocka_unit_test(bad_names_are_refused),

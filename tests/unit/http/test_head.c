@@ -44,7 +44,7 @@ static void good_headers_pass(void **state)
     assert_false(h.broken);
     assert_true(h.has_length && h.content_length == 42);
     assert_true(h.expects_continue);
-    assert_true(h.has_idempotency_key);
+    assert_string_equal(h.idempotency_key, "k");
     assert_string_equal(h.if_match, "\"1\"");
     assert_string_equal(h.if_none_match, "*");
 }

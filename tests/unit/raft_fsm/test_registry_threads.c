@@ -46,6 +46,14 @@ static bool on_entry(void *data, const struct entry *e)
     return true;
 }
 
+static bool on_key(void *data, const struct keys_entry *e)
+{
+    uint64_t *count = data;
+
+    *count += e->key_len > 0 && e->verdict_len > 0;
+    return true;
+}
+
 static void *run_walker(void *data)
 {
     struct walker *w = data;
@@ -53,6 +61,7 @@ static void *run_walker(void *data)
     for (;;) {
         struct registry_view *v;
         struct tally first = {0}, second = {0};
+        uint64_t keys = 0;
 
         pthread_mutex_lock(&w->lock);
         while (w->view == NULL && !w->end) {
@@ -65,6 +74,8 @@ static void *run_walker(void *data)
         }
         registry_view_walk(v, on_entry, &first);
         registry_view_walk(v, on_entry, &second);
+        registry_view_walk_keys(v, on_key, &keys);
+        w->bad += keys != registry_view_keys(v);
         w->bad += first.count != registry_view_count(v);
         w->bad += first.revision_max > registry_view_revision(v);
         w->bad += first.count != second.count || first.revision_max != second.revision_max;
@@ -87,7 +98,7 @@ static void feed(struct walker *w, struct registry *r)
     pthread_mutex_unlock(&w->lock);
 }
 
-static void apply_some(struct registry *r, struct testrandom *random)
+static void apply_some(struct registry *r, struct testrandom *random, uint64_t *now_ms)
 {
     char name[32];
 
@@ -100,7 +111,14 @@ static void apply_some(struct registry *r, struct testrandom *random)
         c.name_len = (size_t)snprintf(name, sizeof name, "worker/%u",
                                       (unsigned)testrandom_below(random, NAMES));
         c.node_id = c.op == COMMAND_PUT ? testrandom_below(random, 5) : 0;
-        registry_apply(r, &c, 0, &v);
+        if (testrandom_below(random, 2) == 0) {
+            c.flags = COMMAND_KEYED;
+            c.key = name;
+            c.key_len = c.name_len;
+        }
+        /* Keys come and go by the hundred. */
+        *now_ms += testrandom_below(random, KEYS_TTL_MS / 100);
+        registry_apply(r, &c, *now_ms, &v);
     }
 }
 
@@ -130,6 +148,7 @@ static void views_stay_whole_under_other_threads(void **state)
     struct registry *r = registry_new((const uint8_t *)"0123456789abcdef");
     struct walker walkers[WALKERS];
     struct testrandom random;
+    uint64_t now_ms = 0;
 
     (void)state;
     testrandom_init(&random);
@@ -137,7 +156,7 @@ static void views_stay_whole_under_other_threads(void **state)
         start(&walkers[i]);
     }
     for (unsigned round = 0; round < ROUNDS; round++) {
-        apply_some(r, &random);
+        apply_some(r, &random, &now_ms);
         feed(&walkers[testrandom_below(&random, WALKERS)], r);
     }
     for (unsigned i = 0; i < WALKERS; i++) {

@@ -218,6 +218,11 @@ static void seeds_of_snapshots(void **state)
             c.name_len =
                 (size_t)snprintf(text, sizeof text, "%.*s%u", (int)c.name_len, c.name, made);
             c.name = text;
+            if (made % 3 == 1) {
+                c.flags |= COMMAND_KEYED;
+                c.key = text;
+                c.key_len = c.name_len < COMMAND_KEY_MAX ? c.name_len : 1;
+            }
             registry_apply(r, &c, 1700000000000u + made, &verdict);
         }
         v = registry_view_new(r);

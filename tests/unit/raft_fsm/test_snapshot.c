@@ -91,7 +91,7 @@ static struct pieces small(void)
 
 static void an_empty_registry_is_head_and_end(void **state)
 {
-    static const uint8_t expected_head[52] = "CSREGSNP\x01";
+    static const uint8_t expected_head[52] = "CSREGSNP\x02";
     static const uint8_t expected_end[12] = {2};
     struct registry *r = registry_new(hash_key);
     struct pieces p = write_out(r);
@@ -107,7 +107,7 @@ static void an_empty_registry_is_head_and_end(void **state)
 
 static void entries_lie_as_documented(void **state)
 {
-    static const uint8_t head[] = {'C', 'S', 'R', 'E', 'G', 'S', 'N', 'P', 1, 0, 0, 0,
+    static const uint8_t head[] = {'C', 'S', 'R', 'E', 'G', 'S', 'N', 'P', 2, 0, 0, 0,
                                    0,   0,   0,   0,   3,   0,   0,   0,   0, 0, 0, 0};
     static const uint8_t section[] = {1, 0, 0, 0, 3, 0, 0, 0, 106, 0, 0, 0};
     static const uint8_t first[] = {1,    0,    1, 0, 0, 0, 0,    0,    0,    0,    1,    0,
