@@ -6,18 +6,9 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/histogram.h"
+#include "http/metrics_process.h"
 #include "service.h"
-
-/* Upper bounds in ns and as the label has them, in seconds. */
-static const struct {
-    uint64_t ns;
-    const char *label;
-} bounds[METRICS_BUCKETS] = {
-    {50000, "0.00005"}, {100000, "0.0001"}, {200000, "0.0002"},  {500000, "0.0005"},
-    {1000000, "0.001"}, {2000000, "0.002"}, {5000000, "0.005"},  {10000000, "0.01"},
-    {20000000, "0.02"}, {50000000, "0.05"}, {100000000, "0.1"},  {200000000, "0.2"},
-    {500000000, "0.5"}, {1000000000, "1"},  {2500000000, "2.5"}, {10000000000, "10"},
-};
 
 static const char *const kinds[ROUTE_KIND_N] = {
     [ROUTE_READ] = "read", [ROUTE_WRITE] = "write", [ROUTE_ADMIN] = "admin"};
@@ -93,6 +84,14 @@ static const struct {
          "Heartbeats and questions about leases that reached this replica."),
     CORE("callsign_leases_deaf_total", COUNTER, leases_deaf,
          "Times this leader did not run for so long that all leases were given the time back."),
+    CORE("callsign_storage_records_total", COUNTER, storage_records,
+         "Entries and truncations written to the log."),
+    CORE("callsign_storage_written_bytes_total", COUNTER, storage_bytes,
+         "Bytes written to the log, padding included."),
+    CORE("callsign_storage_log_bytes", GAUGE, storage_log_bytes, "Size of the log's files."),
+    CORE("callsign_storage_segments", GAUGE, storage_segments, "Number of the log's files."),
+    CORE("callsign_storage_space", GAUGE, storage_space,
+         "Room on the disk: 0 enough, 1 low, 2 full."),
     CORE("callsign_requests_waiting", GAUGE, requests_waiting, "Requests waiting in the core."),
 #undef CORE
 };
@@ -110,14 +109,10 @@ void metrics_set(atomic_uint_fast64_t *gauge, uint64_t value)
 void metrics_count(struct metrics_http *m, enum route_id route, int status, uint64_t duration_ns)
 {
     enum route_kind kind = route_get(route)->kind;
-    unsigned bucket = 0;
 
     CHECK(status >= 100 && status < 100 * (METRICS_CLASSES + 1));
-    while (bucket < METRICS_BUCKETS && duration_ns > bounds[bucket].ns) {
-        bucket++;
-    }
     metrics_add(&m->requests[route][status / 100 - 1], 1);
-    metrics_add(&m->buckets[kind][bucket], 1);
+    metrics_add(&m->buckets[kind][histogram_bucket(duration_ns)], 1);
     metrics_add(&m->duration_ns[kind], duration_ns);
 }
 
@@ -149,6 +144,44 @@ static uint64_t sum(const struct metrics_http *const *threads, unsigned count, s
 }
 
 #define SUM(field) sum(threads, count, offsetof(struct metrics_http, field))
+
+/* The histograms of the core. */
+static const struct {
+    const char *name;
+    size_t offset;
+    const char *help;
+} core_histograms[] = {
+    {"callsign_commit_duration_seconds", offsetof(struct service_metrics, commit),
+     "Time from the proposal of a log entry to its application, at the leader."},
+    {"callsign_storage_write_duration_seconds", offsetof(struct service_metrics, storage_write),
+     "Time of a synced write to the log."},
+};
+
+static void put_core_histogram(struct buf *out, const char *name, const struct histogram *h)
+{
+    uint64_t total = 0;
+
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        total += h->counts[i];
+        buf_printf(out, "%s_bucket{le=\"%s\"} ", name, histogram_bound(i));
+        buf_put_decimal(out, total);
+        buf_put_char(out, '\n');
+    }
+    buf_printf(out, "%s_sum %.9f\n%s_count ", name, (double)h->sum_ns / 1e9, name);
+    buf_put_decimal(out, total);
+    buf_put_char(out, '\n');
+}
+
+static void put_core_histograms(struct buf *out, const struct service_metrics *core)
+{
+    for (size_t i = 0; i < sizeof(core_histograms) / sizeof(core_histograms[0]); i++) {
+        struct histogram h;
+
+        memcpy(&h, (const char *)core + core_histograms[i].offset, sizeof h);
+        put_head(out, core_histograms[i].name, "histogram", core_histograms[i].help);
+        put_core_histogram(out, core_histograms[i].name, &h);
+    }
+}
 
 static void put_core(struct buf *out, const struct service_metrics *core)
 {
@@ -202,13 +235,13 @@ static void put_histogram(struct buf *out, const struct metrics_http *const *thr
     for (unsigned kind = 0; kind < ROUTE_KIND_N; kind++) {
         uint64_t total = 0;
 
-        for (unsigned i = 0; i <= METRICS_BUCKETS; i++) {
+        for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
             size_t offset = offsetof(struct metrics_http, buckets) +
-                            (kind * (METRICS_BUCKETS + 1) + i) * sizeof(atomic_uint_fast64_t);
+                            (kind * HISTOGRAM_BUCKETS + i) * sizeof(atomic_uint_fast64_t);
 
             total += sum(threads, count, offset);
             buf_printf(out, "%s_bucket{kind=\"%s\",le=\"%s\"} ", name, kinds[kind],
-                       i < METRICS_BUCKETS ? bounds[i].label : "+Inf");
+                       histogram_bound(i));
             buf_put_decimal(out, total);
             buf_put_char(out, '\n');
         }
@@ -226,7 +259,10 @@ static void put_histogram(struct buf *out, const struct metrics_http *const *thr
 void metrics_put(struct buf *out, const struct service_metrics *core,
                  const struct metrics_http *const *threads, unsigned count)
 {
+    put_head(out, "callsign_build_info", "gauge", "1, with the version as a label.");
+    buf_put_string(out, "callsign_build_info{version=\"" PACKAGE_VERSION "\"} 1\n");
     put_core(out, core);
+    put_core_histograms(out, core);
     put_requests(out, threads, count);
     put_histogram(out, threads, count);
     put_head(out, "callsign_http_requests_aborted_total", "counter",
@@ -247,4 +283,5 @@ void metrics_put(struct buf *out, const struct service_metrics *core,
     put_head(out, "callsign_http_requests_waiting", "gauge",
              "HTTP requests that wait for the core.");
     put_value(out, "callsign_http_requests_waiting", SUM(waiting));
+    metrics_process_put(out);
 }

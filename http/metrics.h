@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "base/histogram.h"
 #include "http/route.h"
 
 struct buf;
@@ -19,14 +20,11 @@ struct service_metrics;
 
 #define METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
-enum {
-    METRICS_CLASSES = 5,  /* status 1xx to 5xx */
-    METRICS_BUCKETS = 16, /* of the latency histogram, without +Inf */
-};
+enum { METRICS_CLASSES = 5 }; /* status 1xx to 5xx */
 
 struct metrics_http {
     atomic_uint_fast64_t requests[ROUTE_N][METRICS_CLASSES];
-    atomic_uint_fast64_t buckets[ROUTE_KIND_N][METRICS_BUCKETS + 1];
+    atomic_uint_fast64_t buckets[ROUTE_KIND_N][HISTOGRAM_BUCKETS];
     atomic_uint_fast64_t duration_ns[ROUTE_KIND_N];
     atomic_uint_fast64_t aborted;        /* requests that ended without an answer of ours */
     atomic_uint_fast64_t denied;         /* requests without a token that allows them */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -267,6 +268,15 @@ static struct consensus_flight *free_flight(struct consensus *c)
     return NULL;
 }
 
+/* The clock of the machine, also in the simulation: nothing depends on it. */
+static uint64_t statistics_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 static void on_applied(struct raft_apply *req, int status, void *result)
 {
     struct consensus_flight *f = req->data;
@@ -289,6 +299,9 @@ static void on_applied(struct raft_apply *req, int status, void *result)
             c->stats.outcomes_unknown++;
             p->done(p, ERR_OUTCOME_UNKNOWN, NULL);
         }
+    }
+    if (status == 0) {
+        histogram_add(&c->stats.commit, statistics_ns() - f->began_ns);
     }
     f->busy = false;
 }
@@ -356,6 +369,7 @@ void consensus_flush(struct consensus *c)
         fill(c, f, &entry);
         f->apply.data = f;
         f->busy = true;
+        f->began_ns = statistics_ns();
         rv = raft_apply(&c->raft, &f->apply, &entry, 1, on_applied);
         if (rv != 0) {
             raft_free(entry.base);

@@ -28,6 +28,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/histogram.h"
 #include "base/list.h"
 #include "fsm.h"
 #include "proposal.h"
@@ -55,12 +56,14 @@ struct consensus_flight {
     struct raft_apply apply;
     struct consensus *consensus;
     bool busy;
+    uint64_t began_ns; /* handed to libraft; for the statistics only */
     unsigned count;
     struct proposal **slots; /* COMMAND_BATCH_COUNT_MAX; NULL: taken back */
 };
 
 struct consensus_stats {
     uint64_t entries_proposed, commands_proposed, outcomes_unknown, leader_changes, elections;
+    struct histogram commit; /* of entries, from raft_apply() to their application */
 };
 
 struct consensus {

@@ -77,6 +77,7 @@ void core_fill_metrics(const struct core *c, struct service_metrics *ret_metrics
     m->snapshots_taken = k->fsm.snapshots_taken;
     m->snapshots_restored = k->fsm.restores;
     m->snapshot_bytes = k->fsm.snapshot_bytes;
+    m->commit = k->stats.commit;
     for (unsigned i = 0; i < GUARD_RULES; i++) {
         m->guard_hits[i] = k->raftio.guard.hits[i];
     }

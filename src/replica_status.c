@@ -82,7 +82,15 @@ static void fill_cluster(struct replica *r, struct service_cluster *k)
 static void fill_metrics(const struct replica *r, struct service_metrics *m)
 {
     struct peers_stats stats = {0};
+    struct storage_stats storage;
 
+    storage_stats(r->storage, &storage);
+    m->storage_records = storage.records;
+    m->storage_bytes = storage.bytes;
+    m->storage_log_bytes = storage.log_bytes;
+    m->storage_segments = storage.segments;
+    m->storage_space = (uint64_t)r->space;
+    m->storage_write = storage.write;
     if (r->peers != NULL) {
         peers_get_stats(r->peers, &stats);
     }

@@ -33,6 +33,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/histogram.h"
 #include "base/list.h"
 #include "command.h"
 #include "leaseask.h"
@@ -158,6 +159,8 @@ struct service_metrics {
     uint64_t peers_connected, peer_bytes_in, peer_bytes_out, peer_frames_dropped;
     uint64_t loop_stall_max_us; /* longest turn of the core loop */
     uint64_t requests_waiting;
+    uint64_t storage_records, storage_bytes, storage_log_bytes, storage_segments, storage_space;
+    struct histogram commit, storage_write;
     uint64_t nodes_up, nodes_known, names_gone;
     uint64_t leases_renewed, leases_not_found, leases_expired, leases_asked, leases_deaf;
 };

@@ -37,6 +37,7 @@
 #include <uv.h>
 
 #include "base/err.h"
+#include "base/histogram.h"
 
 enum { STORAGE_CLUSTER_ID_BYTES = 16, STORAGE_WHY_MAX = 2048 };
 
@@ -80,6 +81,7 @@ struct storage_stats {
     uint64_t log_bytes;         /* of the files of the log */
     uint64_t segments;          /* number of these files */
     uint64_t write_us_max;      /* longest synced write */
+    struct histogram write;     /* all of them */
     uint64_t busy_us;           /* how long the write under way has taken; 0: none */
     uint64_t appends_in_flight; /* truncations too */
 };

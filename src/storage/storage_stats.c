@@ -56,6 +56,7 @@ void storage_stats(struct storage *s, struct storage_stats *ret)
         .log_bytes = stats.log_bytes,
         .segments = stats.segments,
         .write_us_max = stats.write_us_max,
+        .write = stats.write,
         .busy_us = stats.busy_us,
         .appends_in_flight = s->in_flight,
     };

@@ -43,6 +43,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/histogram.h"
 #include "base/list.h"
 #include "storage/aio.h"
 #include "storage/pair.h"
@@ -112,8 +113,9 @@ struct writer_stats {
     uint64_t log_bytes;    /* of these files */
     uint64_t sequence;     /* last batch on the disk */
     uint64_t write_us_max; /* longest write */
-    uint64_t busy_us;      /* age of the write under way; 0: none */
-    bool starved;          /* waits for space */
+    struct histogram write;
+    uint64_t busy_us; /* age of the write under way; 0: none */
+    bool starved;     /* waits for space */
 };
 
 struct writer {

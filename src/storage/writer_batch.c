@@ -237,6 +237,7 @@ void writer_batch_commit(struct writer *w)
     w->stats.batches++;
     w->stats.records += p->records;
     w->stats.bytes += p->bytes;
+    histogram_add(&w->stats.write, 1000 * (now_us - p->began_us));
     if (now_us - p->began_us > w->stats.write_us_max) {
         w->stats.write_us_max = now_us - p->began_us;
     }

@@ -173,11 +173,11 @@ def exposed(shared):
 
 
 def names_in(text):
-    return set(re.findall(r"\bcallsign_[a-z_]+", text))
+    return set(re.findall(r"\b(?:callsign|process)_[a-z_]+", text))
 
 
 def names_exposed(page):
-    return set(re.findall(r"^(callsign_[a-z_]+)", page, re.M))
+    return set(re.findall(r"^((?:callsign|process)_[a-z_]+)", page, re.M))
 
 
 def test_the_metrics_are_as_promtool_wants_them(exposed):
