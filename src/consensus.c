@@ -15,6 +15,9 @@ enum {
     INSTALL_SNAPSHOT_TIMEOUT_MS = 10000,
     CATCH_UP_ROUNDS_MAX = 10,
     CATCH_UP_ROUND_MS = 60000,
+    /* Time for an election before the next replica tries, in heartbeats, which
+     * are libraft's ticks. */
+    TURN_HEARTBEATS = 3,
 };
 
 static void on_fsm_fatal(void *data, enum err err, const char *what)
@@ -426,6 +429,43 @@ enum err consensus_transfer(struct consensus *c, uint64_t to)
         return ERR_NO_LEADER;
     }
     return ERR_OK;
+}
+
+/* --- Elections ------------------------------------------------------------------ */
+
+/* How many voters are asked to try before this one when `id` is gone: those
+ * with the next higher ids, in a ring. */
+static unsigned voters_before(const struct consensus *c, uint64_t id)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < c->raft.configuration.n; i++) {
+        uint64_t other = c->raft.configuration.servers[i].id;
+
+        n += c->raft.configuration.servers[i].role == RAFT_VOTER && other != id &&
+             other - id < c->config.id - id;
+    }
+    return n;
+}
+
+/* Only the pre-vote comes early: it takes a majority that has lost the leader
+ * as well, and changes no term. Timers are no matter of safety. */
+void consensus_lost_touch(struct consensus *c, uint64_t id)
+{
+    struct raft *r = &c->raft;
+    raft_time now_ms, wait_ms, early_ms;
+
+    if (!c->started || c->closing || r->state != RAFT_FOLLOWER ||
+        r->follower_state.current_leader.id != id) {
+        return;
+    }
+    r->follower_state.current_leader.id = 0;
+    now_ms = c->raftio.io.time(&c->raftio.io);
+    wait_ms = (raft_time)voters_before(c, id) * TURN_HEARTBEATS * c->config.heartbeat_ms;
+    early_ms = r->follower_state.randomized_election_timeout;
+    if (wait_ms < early_ms && now_ms >= early_ms) {
+        r->election_timer_start = now_ms - early_ms + wait_ms;
+    }
 }
 
 /* --- Looking -------------------------------------------------------------------- */

@@ -132,6 +132,13 @@ void consensus_take_queue(struct consensus *c, struct list *ret_queue);
  * not lead or nobody can take over. */
 enum err consensus_transfer(struct consensus *c, uint64_t to);
 
+/* The connection from `id` broke. If that is who leads here, this replica
+ * forgets it and asks the others soon whether they have lost it too, one
+ * replica after the other, without waiting for an election timeout: the death
+ * of a process is noticed by its connections. One that is alive after all says
+ * so with its next message. */
+void consensus_lost_touch(struct consensus *c, uint64_t id);
+
 bool consensus_leads(const struct consensus *c);
 /* Leads, and the barrier of its term was applied: it knows all that was
  * committed before. */

@@ -414,6 +414,8 @@ void core_on_link_down(struct core *c, uint64_t id, bool outgoing)
 {
     if (outgoing) {
         raftio_link_down(&c->consensus.raftio, id);
+    } else {
+        consensus_lost_touch(&c->consensus, id);
     }
     forward_link_down(&c->forward, id);
     readgate_link_down(&c->readgate, id);

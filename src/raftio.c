@@ -87,7 +87,7 @@ static void deliver_parked(struct raftio *x)
 {
     struct raft_message m = {0};
 
-    while (guard_next_parked(&x->guard, &m)) {
+    while (guard_next_parked(&x->guard, &m) || guard_next_held(&x->guard, &m)) {
         raftio_net_hand_over(x, &m);
     }
 }

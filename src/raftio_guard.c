@@ -224,7 +224,25 @@ bool guard_refuse_disruption(struct guard *g, const struct raft_message *m)
     if (refuse) {
         hit(g, 6);
     }
+    if (refuse && m->type == RAFT_IO_TIMEOUT_NOW) {
+        g->held_id = m->server_id;
+        g->held = m->timeout_now;
+    }
     return refuse;
+}
+
+/* However late, it does no harm: libraft takes it from its present leader
+ * only, in the present term, and if the log still ends where it says. */
+bool guard_next_held(struct guard *g, struct raft_message *ret_message)
+{
+    if (g->held_id == 0 || unpersisted(g)) {
+        return false;
+    }
+    ret_message->type = RAFT_IO_TIMEOUT_NOW;
+    ret_message->server_id = g->held_id;
+    ret_message->timeout_now = g->held;
+    g->held_id = 0;
+    return true;
 }
 
 /* --- R8, R9, R10: snapshots and configurations --------------------------- */

@@ -15,8 +15,8 @@
  *       or have no address
  *   R4  goes on after a failed write    end the process
  *   R5  second vote during a transfer   drop that RequestVote
- *   R6  elections while entries or a    push the election timer, drop TimeoutNow
- *       snapshot are not on disk yet    and disruptive votes, send no RequestVote
+ *   R6  elections while entries or a    push the election timer, hold TimeoutNow,
+ *       snapshot are not on disk yet    drop disruptive votes, send no RequestVote
  *   R7  truncation during an own        end the process, restart mends it
  *       snapshot is lost
  *   R8  InstallSnapshot during an own   hold it back until that is written
@@ -79,6 +79,9 @@ struct guard {
         struct raft_append_entries_result result;
     } parked[GUARD_PARKED_MAX];
 
+    raft_id held_id; /* R6: whose TimeoutNow waits for our disk; 0: none */
+    struct raft_timeout_now held;
+
     struct raft_configuration committed; /* R9: the last committed one */
     raft_index committed_index;
 };
@@ -122,8 +125,13 @@ bool guard_next_parked(struct guard *g, struct raft_message *ret_message);
 void guard_forget_follower(struct guard *g, const struct raft_message *m);
 /* R5: whether this RequestVote must be dropped. */
 bool guard_refuse_second_vote(struct guard *g, const struct raft_message *m);
-/* R6: whether this RequestVote or TimeoutNow must be dropped. */
+/* R6: whether this RequestVote must be dropped, or this TimeoutNow was kept for
+ * later: a leader sends it right behind its last entries, which are on their
+ * way to our disk then. */
 bool guard_refuse_disruption(struct guard *g, const struct raft_message *m);
+/* R6: takes the TimeoutNow out that was kept; false when there is none, or its
+ * time has not come. */
+bool guard_next_held(struct guard *g, struct raft_message *ret_message);
 /* R8: whether an own snapshot is being made, or one installed; libraft would
  * drop another. */
 bool guard_busy_with_snapshot(const struct guard *g);

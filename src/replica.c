@@ -2,7 +2,8 @@
  * States
  *   STARTING  replica_run until the loop runs
  *   RUNNING   on_signal -> begin_drain
- *   DRAINING  the front answers what is open; on_front_stopped -> close_core
+ *   DRAINING  the front answers what is open and leadership is handed over;
+ *             maybe_close -> close_core
  *   CLOSING   on_core_closed -> peers_stop -> on_peers_stopped -> handles closed
  *   the loop ends when the last handle is closed
  */
@@ -23,6 +24,10 @@
 #include "replica_internal.h"
 
 enum { BEAT_MS = 100, SPACE_MS = 500 };
+/* How long one that stops waits for another leader. */
+enum { LINGER_MAX_MS = 2000 };
+
+static void maybe_close(struct replica *r);
 
 /* --- Events ---------------------------------------------------------------------------- */
 
@@ -197,6 +202,7 @@ static void on_prepare(uv_prepare_t *handle)
     service_beat(r->service, uv_now(&r->loop));
     service_publish(r->service);
     measure_turn(r);
+    maybe_close(r);
 }
 
 /* A replica that is short of disk space must not lead, and says so. */
@@ -291,7 +297,18 @@ static void on_front_stopped(uv_async_t *handle)
         return;
     }
     r->front->free(r->front->front);
-    close_core(r);
+    r->front_gone = true;
+    r->linger_until_ms = uv_now(&r->loop) + LINGER_MAX_MS;
+}
+
+/* A leader stays until another one leads: going before costs the cluster an
+ * election timeout. */
+static void maybe_close(struct replica *r)
+{
+    if (r->state == DRAINING && r->front_gone &&
+        (core_idle(&r->core) || uv_now(&r->loop) >= r->linger_until_ms)) {
+        close_core(r);
+    }
 }
 
 static void front_stopped(void *data)

@@ -50,6 +50,8 @@ struct replica {
     uint64_t seen_leader;
     bool was_ready;
     uint64_t told_revision, told_restores; /* by service_changed() */
+    bool front_gone;                       /* DRAINING: no request is open */
+    uint64_t linger_until_ms;              /* ... and so long leadership may take to go */
     uint64_t slept_us;                     /* the last turn ended ... */
     uint64_t woken_ms;                     /* ... and this one began */
     uint64_t stall_max_us;

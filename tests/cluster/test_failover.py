@@ -1,6 +1,7 @@
 """Replicas die, pause and come back; what was answered stays true."""
 
 import shutil
+import time
 
 import pytest
 
@@ -48,6 +49,24 @@ def test_leader_killed_with_writes_in_flight(new_cluster):
         acked, _, _ = load.check(cluster)
         assert acked >= 1500
     cluster.wait_same()
+
+
+def test_nobody_waits_for_an_election_timeout(new_cluster):
+    """A leader that dies is missed by its connections, one that stops hands over."""
+    timeout_ms = 4000
+    flags = ["--election-timeout-ms", str(timeout_ms), "--heartbeat-ms", "50"]
+    cluster = new_cluster(flags=flags).start().wait_ready()
+    for end in ("kill", "terminate", "terminate", "kill"):
+        leader = cluster.leader()
+        with writers.Writers(cluster, per_replica=1) as load:
+            load.wait_progress(100)
+            began = time.monotonic()
+            getattr(leader, end)()
+            cluster.leader(among=cluster.running())
+            load.wait_progress(10, cluster.running())
+            assert time.monotonic() - began < timeout_ms / 1000, end
+        leader.start()
+        leader.wait_ready()
 
 
 def test_every_replica_killed_in_turn_under_load(new_cluster, rng):

@@ -206,7 +206,9 @@ static void test_r6_holds_elections_while_unpersisted(void **state)
     struct world *w = *state;
     struct raft_message vote = {.type = RAFT_IO_REQUEST_VOTE, .server_id = 2};
     struct raft_message timeout = {.type = RAFT_IO_TIMEOUT_NOW, .server_id = 2};
+    struct raft_message held = {0};
 
+    timeout.timeout_now.term = 7;
     guard_hold_elections(&w->guard, 1000);
     assert_int_equal(w->raft.election_timer_start, 0);
     assert_true(guard_adjust_outgoing(&w->guard, &vote));
@@ -216,11 +218,18 @@ static void test_r6_holds_elections_while_unpersisted(void **state)
     assert_true(guard_refuse_disruption(&w->guard, &timeout));
     assert_false(guard_refuse_disruption(&w->guard, &vote));
     assert_false(guard_adjust_outgoing(&w->guard, &vote));
+    assert_false(guard_next_held(&w->guard, &held));
     w->raft.state = RAFT_LEADER;
     guard_hold_elections(&w->guard, 2000);
     assert_int_equal(w->raft.election_timer_start, 1000); /* a leader's timer counts contact */
     w->raft.state = RAFT_FOLLOWER;
     w->guard.appends = 0;
+    assert_true(guard_next_held(&w->guard, &held));
+    assert_int_equal(held.type, RAFT_IO_TIMEOUT_NOW);
+    assert_int_equal(held.server_id, 2);
+    assert_int_equal(held.timeout_now.term, 7);
+    assert_false(guard_next_held(&w->guard, &held));
+    assert_false(guard_refuse_disruption(&w->guard, &timeout));
     w->guard.installing = true;
     assert_true(guard_refuse_disruption(&w->guard, &vote));
     w->guard.off = 1u << 6;
