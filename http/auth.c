@@ -138,7 +138,7 @@ bool auth_permits_write(const struct exchange *x, const struct token *t)
 
 bool auth_permits_node(const struct exchange *x, const struct token *t)
 {
-    return t->node_bound && x->request.command.node_id == t->node_id;
+    return t->node_bound && t->envs_count == 0 && x->request.command.node_id == t->node_id;
 }
 
 /* --- The audit -------------------------------------------------------------- */

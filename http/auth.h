@@ -46,8 +46,8 @@ bool auth_permits_read(const struct exchange *x, const struct token *t);
  * them, guarded by it. */
 bool auth_permits_write(const struct exchange *x, const struct token *t);
 
-/* A lease of the token's own node. Where environments alone are named it is
- * refused: a node's names lie in all of them. */
+/* A lease of the token's own node. Where environments are named it is refused:
+ * a node's names, which go with its lease, lie in all of them. */
 bool auth_permits_node(const struct exchange *x, const struct token *t);
 
 #endif

@@ -12,6 +12,10 @@
  * the other side has ended its stream. */
 enum { STATE_CLOSE_WAIT = 8 };
 
+/* Who has said nothing for so long after he came is of less use than any who
+ * did; before, he may be about to. */
+enum { SILENCE_MS = 1000 };
+
 void conn_table_init(struct conn_table *t, uint32_t request_timeout_ms, uint32_t idle_timeout_ms)
 {
     *t = (struct conn_table){
@@ -19,6 +23,55 @@ void conn_table_init(struct conn_table *t, uint32_t request_timeout_ms, uint32_t
         .idle_timeout_ms = idle_timeout_ms,
     };
     list_init(&t->conns);
+    for (unsigned i = 0; i < CONN_PHASE_N; i++) {
+        list_init(&t->phases[i]);
+    }
+}
+
+/* libmicrohttpd sees the end of the stream and closes. */
+static void cut(struct conn_table *t, struct conn *c)
+{
+    conn_enter(t, c, CONN_CUT);
+    shutdown(c->fd, SHUT_RDWR);
+}
+
+/* The one that has been in this phase for longest, or NULL. */
+static struct conn *longest_in(const struct conn_table *t, enum conn_phase phase)
+{
+    struct list *first = t->phases[phase].next;
+
+    return first == &t->phases[phase] ? NULL : LIST_ENTRY(first, struct conn, phase_link);
+}
+
+/* Who goes when there is no room; NULL: nobody. */
+static struct conn *least_useful(const struct conn_table *t)
+{
+    struct conn *oldest = longest_in(t, CONN_SILENT);
+
+    if (oldest != NULL && t->now_ms - oldest->since_ms > SILENCE_MS) {
+        return oldest;
+    }
+    for (enum conn_phase phase = CONN_IDLE; phase <= CONN_REQUEST; phase++) {
+        struct conn *c = longest_in(t, phase);
+
+        if (c != NULL && (oldest == NULL || c->since_ms < oldest->since_ms)) {
+            oldest = c;
+        }
+    }
+    return oldest;
+}
+
+/* One more than there is room for has come: ends another one, if it can. */
+static bool make_room(struct conn_table *t)
+{
+    struct conn *c = least_useful(t);
+
+    if (c == NULL) {
+        return false;
+    }
+    t->pushed_total++;
+    cut(t, c);
+    return true;
 }
 
 void conn_on_notify(void *cls, struct MHD_Connection *connection, void **socket_context,
@@ -30,9 +83,11 @@ void conn_on_notify(void *cls, struct MHD_Connection *connection, void **socket_
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         c = mem_zalloc(1, sizeof(*c));
         c->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        list_init(&c->phase_link);
+        c->surplus = t->count - t->cut_count >= t->max && !make_room(t);
         list_push_back(&t->conns, &c->link);
         t->count++;
-        conn_enter(t, c, CONN_IDLE);
+        conn_enter(t, c, CONN_SILENT);
         *socket_context = c;
     } else {
         c = *socket_context;
@@ -41,8 +96,10 @@ void conn_on_notify(void *cls, struct MHD_Connection *connection, void **socket_
         if (c->exchange != NULL) {
             t->lost(c->exchange);
         }
+        list_remove(&c->phase_link);
         list_remove(&c->link);
         t->count--;
+        t->cut_count -= c->phase == CONN_CUT;
         free(c);
         *socket_context = NULL;
     }
@@ -62,6 +119,9 @@ void conn_enter(struct conn_table *t, struct conn *c, enum conn_phase phase)
     if (c->phase == CONN_CUT) {
         return;
     }
+    list_remove(&c->phase_link);
+    list_push_back(&t->phases[phase], &c->phase_link);
+    t->cut_count += phase == CONN_CUT;
     c->phase = phase;
     c->since_ms = t->now_ms;
     c->sampled = false;
@@ -116,12 +176,14 @@ static bool overdue(struct conn_table *t, struct conn *c)
     switch (c->phase) {
     case CONN_IDLE:
         return is_waste(t, c);
+    case CONN_SILENT:
     case CONN_REQUEST:
         return t->now_ms - c->since_ms > t->request_timeout_ms;
     case CONN_SENDING:
         return t->now_ms - c->since_ms > t->idle_timeout_ms;
     case CONN_BUSY:
     case CONN_CUT:
+    case CONN_PHASE_N:
         return false;
     }
     return false;
@@ -133,9 +195,8 @@ void conn_sweep(struct conn_table *t)
         struct conn *c = LIST_ENTRY(link, struct conn, link);
 
         if (overdue(t, c)) {
-            c->phase = CONN_CUT;
             t->cut_total++;
-            shutdown(c->fd, SHUT_RDWR);
+            cut(t, c);
         }
     }
 }

@@ -6,13 +6,21 @@
  * now and then lives for ever. The sweeper therefore bounds how long a whole
  * request may take to arrive, and a whole answer to be taken.
  *
- *     IDLE --request line--> REQUEST --complete--> BUSY --answer--> SENDING --> IDLE
+ *     SILENT --request line--> REQUEST --complete--> BUSY --answer--> SENDING --> IDLE
+ *                                 ^---------------------------------------------'
  *
- * Bounds: REQUEST request_timeout_ms, from its line to its last byte; SENDING
- * idle_timeout_ms; BUSY none, the core answers in time. IDLE is left to
+ * Bounds: SILENT, which a TLS handshake is part of, and REQUEST, from its line
+ * to its last byte, request_timeout_ms each; SENDING idle_timeout_ms; BUSY
+ * none, the core answers in time. IDLE is left to
  * libmicrohttpd's timeout, except that bytes which arrive without ever making
  * up a request line cut the connection after request_timeout_ms as well, and
  * so does, at once, a client that said it sends no more.
+ *
+ * Beyond `max` connections one has to go for each that comes: one that has
+ * been SILENT for a second, else the one for longest SILENT, IDLE or in REQUEST,
+ * so the one that just came and the ones that are of use stay. So neither those that say nothing
+ * nor those that say it slowly keep anybody out. Where all are being served the new one is
+ * `surplus`: its request is answered 503, if it is not a probe's, and it is closed.
  *
  * Threads: one. Memory: one struct conn for each connection.
  */
@@ -27,13 +35,23 @@
 
 struct exchange;
 
-enum conn_phase { CONN_IDLE, CONN_REQUEST, CONN_BUSY, CONN_SENDING, CONN_CUT };
+enum conn_phase {
+    CONN_SILENT, /* has not sent a request line yet */
+    CONN_IDLE,   /* between two requests */
+    CONN_REQUEST,
+    CONN_BUSY,
+    CONN_SENDING,
+    CONN_CUT,
+    CONN_PHASE_N
+};
 
 struct conn {
-    struct list link;
-    int fd; /* libmicrohttpd's; valid until its CLOSED notification returns */
+    struct list link;       /* all */
+    struct list phase_link; /* those in its phase, the longest first */
+    int fd;                 /* libmicrohttpd's; valid until its CLOSED notification returns */
     enum conn_phase phase;
     uint64_t since_ms;         /* the phase began */
+    bool surplus;              /* there was no room for it */
     bool sampled;              /* IDLE: bytes_seen is set */
     uint64_t bytes_seen;       /* IDLE: received when the sweeper first looked */
     uint64_t dripping_ms;      /* IDLE: since when bytes come in; 0: none did */
@@ -42,16 +60,20 @@ struct conn {
 
 struct conn_table {
     struct list conns;
+    struct list phases[CONN_PHASE_N];
     unsigned count;
+    unsigned cut_count; /* of them on their way out */
+    unsigned max;
     uint32_t request_timeout_ms;
     uint32_t idle_timeout_ms;
-    uint64_t now_ms;    /* the thread's clock, set once a loop turn */
-    uint64_t cut_total; /* connections the sweeper cut */
+    uint64_t now_ms;       /* the thread's clock, set once a loop turn */
+    uint64_t cut_total;    /* connections the sweeper cut */
+    uint64_t pushed_total; /* connections that had to make room */
     /* The connection closes and its exchange was never completed. */
     void (*lost)(struct exchange *x);
 };
 
-/* The caller sets `lost`. */
+/* The caller sets `lost` and `max`. */
 void conn_table_init(struct conn_table *t, uint32_t request_timeout_ms, uint32_t idle_timeout_ms);
 
 /* For MHD_OPTION_NOTIFY_CONNECTION, with the table as cls: keeps the struct

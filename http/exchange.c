@@ -10,6 +10,7 @@
 #include "http/access.h"
 #include "http/auth.h"
 #include "http/exchange_answer.h"
+#include "http/exchange_target.h"
 #include "http/server.h"
 #include "http/token.h"
 #include "http/uri.h"
@@ -58,6 +59,7 @@ void exchange_host_init(struct exchange_host *h, struct service *service,
     decimal_format(service_replica_id(service), h->served_by);
     conn_table_init(&h->conns, config->header_timeout_ms, config->idle_timeout_ms);
     h->conns.lost = complete;
+    h->conns.max = (config->connections_max + threads - 1) / threads;
     h->conns.now_ms = h->started_ms;
     list_init(&h->waiting);
     list_init(&h->free);
@@ -247,10 +249,39 @@ void exchange_expire(struct exchange_host *h, bool all)
 
 /* --- The answer ----------------------------------------------------------- */
 
+/* Counts what is kept for the client of x; false: there is no room for it. */
+static bool hold(struct exchange *x, size_t n, bool always)
+{
+    struct exchange_host *h = x->host;
+
+    if (!always && h->held_bytes + n > h->config->held_bytes_max) {
+        return false;
+    }
+    h->held_bytes += n;
+    x->held += n;
+    return true;
+}
+
+/* The answer to a read takes too much room, as long as others do not take theirs. */
+static void give_up_answer(struct exchange *x)
+{
+    buf_fini(&x->out);
+    buf_init(&x->out, EXCHANGE_ANSWER_MAX);
+    x->status = 0;
+    x->has_etag = false;
+    exchange_refuse(x, ERR_OVERLOADED, "too many answers wait for their clients to take them");
+}
+
 static enum MHD_Result send_answer(struct exchange *x)
 {
     struct exchange_host *h = x->host;
-    enum MHD_Result queued = exchange_answer_queue(x);
+    bool small = x->out.len <= ANSWER_KEPT;
+    enum MHD_Result queued;
+
+    if (!hold(x, x->out.len, small || route_get(x->route)->kind == ROUTE_WRITE)) {
+        give_up_answer(x);
+    }
+    queued = exchange_answer_queue(x);
 
     if (queued == MHD_YES) {
         uint64_t duration_ns = now_ns() - x->complete_ns;
@@ -343,66 +374,10 @@ static bool has_nul(const struct exchange *x, const char *version)
 #endif
 }
 
-/* The name, from the path's tail or the query, or the node's id. */
-static void find_name(struct exchange *x, const struct route_match *m)
-{
-    if (m->tail_is_id) {
-        if (!decimal_parse(m->tail, m->tail_len, &x->request.command.node_id)) {
-            exchange_refuse(x, ERR_BAD_ID, NULL);
-        }
-    } else if (m->tail != NULL) {
-        if (!uri_decode_path(m->tail, m->tail_len, &x->name_len) ||
-            !command_name_valid(m->tail, x->name_len)) {
-            exchange_refuse(x, ERR_BAD_NAME,
-                            "the end of the path is not 1 to 1024 bytes of percent-encoded UTF-8 "
-                            "without NUL");
-            return;
-        }
-        x->name = m->tail;
-    } else if (x->query.seen & QUERY_NAME) {
-        x->name = x->query.name;
-        x->name_len = x->query.name_len;
-    }
-}
-
 /* Bytes of the body that the route takes. */
 static size_t body_max(const struct exchange *x)
 {
     return x->route == ROUTE_BATCH ? EXCHANGE_BATCH_MAX : EXCHANGE_BODY_MAX;
-}
-
-/* Finds the route and reads path and query; refuses what does not fit. */
-static void parse_target(struct exchange *x, const char *method)
-{
-    struct uri uri;
-    struct route_match m;
-    const char *why = NULL;
-    enum err err;
-
-    if (!uri_split(x->uri, x->uri_len, &uri)) {
-        exchange_refuse(x, ERR_BAD_REQUEST, "the request target is malformed");
-        return;
-    }
-    err = route_find(&uri, method, &m);
-    x->route = m.id;
-    x->allow = err == ERR_METHOD_NOT_ALLOWED || m.options ? m.allow : NULL;
-    if (err != ERR_OK) {
-        exchange_refuse(x, err, NULL);
-        return;
-    }
-    if (m.options) {
-        exchange_reply(x, MHD_HTTP_NO_CONTENT, NULL);
-        return;
-    }
-    if (!auth_admit(x)) {
-        return;
-    }
-    err = query_read(&uri, route_get(x->route)->params, &x->query, &why);
-    if (err != ERR_OK) {
-        exchange_refuse(x, err, why);
-        return;
-    }
-    find_name(x, &m);
 }
 
 /* The first call: everything but the body is there. */
@@ -422,7 +397,7 @@ static enum MHD_Result begin(struct exchange *x, const char *method, const char 
         exchange_refuse(x, ERR_BAD_REQUEST, "the request target is malformed");
         head->broken = true;
     } else {
-        parse_target(x, method);
+        exchange_target_read(x, method);
     }
     if (head->has_length && head->content_length > body_max(x)) {
         if (x->status == 0) {
@@ -449,7 +424,11 @@ static enum MHD_Result receive(struct exchange *x, const char *bytes, size_t n)
         return MHD_NO;
     }
     if (x->status == 0 && route_get(x->route)->kind == ROUTE_WRITE) {
-        buf_put(&x->body, bytes, n);
+        if (hold(x, n, false)) {
+            buf_put(&x->body, bytes, n);
+        } else {
+            exchange_refuse(x, ERR_OVERLOADED, "too many requests are on their way");
+        }
     }
     return MHD_YES;
 }
@@ -572,6 +551,8 @@ static void complete(struct exchange *x)
     h->again = h->again || x->resumed;
     conn_enter(&h->conns, x->conn, CONN_IDLE);
     auth_end(x);
+    h->held_bytes -= x->held;
+    x->held = 0;
     x->conn->exchange = NULL;
     x->connection = NULL;
     h->live--;

@@ -28,6 +28,9 @@
  *      core are done with it. One that the core owes an answer too long is
  *      abandoned: its client is answered, its memory waits for the core.
  *   4. At most in_core_max exchanges are in the core.
+ *   5. Bodies that come in slowly and answers that are taken slowly hold at most
+ *      config->held_bytes_max bytes in a thread; what goes beyond is answered 503, but for
+ *      the answers to writes, which are told what became of them.
  *
  * Threads: everything on the HTTP thread that owns the host. Memory: about
  * 10 KiB for an exchange, of which a short request touches 2; the body up to
@@ -91,9 +94,11 @@ struct exchange_host {
     uint64_t failures_second; /* in which failures were told ... */
     unsigned failures_told;   /* ... so many times */
 
-    bool draining;  /* requests that need the core are refused */
-    bool unflushed; /* something was submitted: call service_flush() */
-    bool again;     /* libmicrohttpd has more to do that no socket will tell: MHD_run() */
+    size_t held_bytes; /* of bodies and answers, at most config->held_bytes_max and what writes
+                          answer */
+    bool draining;     /* requests that need the core are refused */
+    bool unflushed;    /* something was submitted: call service_flush() */
+    bool again;        /* libmicrohttpd has more to do that no socket will tell: MHD_run() */
     unsigned hovering;
     unsigned live;    /* exchanges libmicrohttpd knows */
     unsigned in_core; /* exchanges the core knows */
@@ -127,6 +132,7 @@ struct exchange {
     bool asked;           /* the handler called exchange_ask() */
     bool abandoned;       /* answered without waiting for the core any longer */
     uint64_t body_bytes;  /* received, kept or not */
+    size_t held;          /* its part of the host's held_bytes */
     uint64_t complete_ns; /* the last byte came in */
     uint64_t waits_ms;    /* WAIT: since when */
     uint64_t expires_ms;  /* WAIT: when it is abandoned */

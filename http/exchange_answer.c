@@ -116,7 +116,7 @@ static void add_headers(struct exchange *x, struct MHD_Response *r)
     if (x->status == MHD_HTTP_SERVICE_UNAVAILABLE) {
         add(r, "Retry-After", "1");
     }
-    if (x->host->draining || x->closes) {
+    if (x->host->draining || x->closes || x->conn->surplus) {
         add(r, "Connection", "close");
     }
 }

@@ -274,6 +274,12 @@ void metrics_put(struct buf *out, const struct service_metrics *core,
     put_head(out, "callsign_http_connections_cut_total", "counter",
              "Connections cut because their request or reader was too slow.");
     put_value(out, "callsign_http_connections_cut_total", SUM(cut));
+    put_head(out, "callsign_http_connections_pushed_total", "counter",
+             "Connections closed to make room for newer ones.");
+    put_value(out, "callsign_http_connections_pushed_total", SUM(pushed));
+    put_head(out, "callsign_http_held_bytes", "gauge",
+             "Bytes of requests and answers that are kept for clients now.");
+    put_value(out, "callsign_http_held_bytes", SUM(held));
     put_head(out, "callsign_http_certificate_expiry_seconds", "gauge",
              "When the certificate of HTTPS ends, in seconds since 1970; 0 without TLS.");
     put_value(out, "callsign_http_certificate_expiry_seconds",

@@ -28,6 +28,8 @@ struct metrics_http {
     atomic_uint_fast64_t duration_ns[ROUTE_KIND_N];
     atomic_uint_fast64_t aborted;        /* requests that ended without an answer of ours */
     atomic_uint_fast64_t denied;         /* requests without a token that allows them */
+    atomic_uint_fast64_t pushed;         /* connections that had to make room */
+    atomic_uint_fast64_t held;           /* bytes of bodies and answers in memory now */
     atomic_uint_fast64_t cut;            /* connections the sweeper cut */
     atomic_uint_fast64_t cert_not_after; /* seconds since 1970; 0: no TLS */
     atomic_uint_fast64_t connections;    /* open now */

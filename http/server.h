@@ -16,12 +16,18 @@
 #include "base/err.h"
 
 struct service;
+
+/* Connections that each thread takes beyond its part of connections_max: those that are on their
+ * way out, and those that are answered 503. */
+enum { HTTP_SURPLUS_MAX = 64 };
 struct http_server;
 
 struct http_config {
-    const char *listen_address;  /* "127.0.0.1:8101", "[::1]:8101", "host:8101"; port 0: any free */
-    unsigned threads;            /* 1 to 16 */
-    unsigned connections_max;    /* over all threads */
+    const char *listen_address; /* "127.0.0.1:8101", "[::1]:8101", "host:8101"; port 0: any free */
+    unsigned threads;           /* 1 to 16 */
+    unsigned connections_max;   /* over all threads */
+    unsigned connections_per_client; /* from one address, over all threads; 0: no limit but that */
+    size_t held_bytes_max;       /* of bodies and answers kept for slow clients, for each thread */
     uint32_t request_timeout_ms; /* how long a request may wait for the core */
     uint32_t header_timeout_ms;  /* a connection that is slower with its request is cut */
     uint32_t idle_timeout_ms;    /* a connection without a request is closed */

@@ -62,7 +62,8 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *connection, char *t
 static struct MHD_Daemon *start_daemon(struct exchange_host *h, int listen_fd)
 {
     const struct http_config *config = h->config;
-    unsigned connections = (config->connections_max + config->threads - 1) / config->threads;
+    unsigned connections = h->conns.max + HTTP_SURPLUS_MAX;
+    unsigned per_client = (config->connections_per_client + config->threads - 1) / config->threads;
     unsigned idle_timeout_s = (config->idle_timeout_ms + 999) / 1000;
     unsigned tls = config->cert_file != NULL ? MHD_USE_TLS : 0;
     struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
@@ -76,9 +77,9 @@ static struct MHD_Daemon *start_daemon(struct exchange_host *h, int listen_fd)
     return MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | tls, 0, NULL, NULL,
         exchange_on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-        listen_fd, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)EXCHANGE_CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, idle_timeout_s,
-        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+        listen_fd, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        per_client, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)EXCHANGE_CONNECTION_BYTES,
+        MHD_OPTION_CONNECTION_TIMEOUT, idle_timeout_s, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
 #if MHD_VERSION >= 0x01000000
         MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1,
 #else
@@ -190,6 +191,8 @@ static void update_gauges(struct exchange_host *h)
     metrics_set(&h->metrics.waiting, h->in_core);
     metrics_set(&h->metrics.connections, h->conns.count);
     metrics_set(&h->metrics.cut, h->conns.cut_total);
+    metrics_set(&h->metrics.pushed, h->conns.pushed_total);
+    metrics_set(&h->metrics.held, h->held_bytes);
 }
 
 static void on_again(uv_timer_t *again)

@@ -16,13 +16,18 @@
 #include "replica.h"
 #include "storage/storage.h"
 
+/* Links, log segments, snapshots, the loops' own. */
+enum { FILES_BESIDE_HTTP = 256, HTTP_CONNECTIONS_MIN = 16 };
+/* Of bodies and answers, over all threads: much for those who behave, and little enough that
+ * those who do not cannot use the memory up. */
+enum { HTTP_HELD_BYTES_MAX = 128 << 20 };
 /* How long open requests may take to be answered after SIGTERM; with the hand
  * over of leadership and the closing of files the process is gone in 10 s. */
-enum { FILES_BESIDE_HTTP = 256 }; /* links, log segments, snapshots, the loops' own */
 enum { DRAIN_GRACE_MS = 6000, HEADER_TIMEOUT_MS = 10000, IDLE_TIMEOUT_MS = 120000 };
 
 struct front {
     const struct config *config;
+    unsigned connections_max; /* as many as files may be open */
     struct http_server *server;
 };
 
@@ -37,7 +42,9 @@ static enum err front_start(void *data, struct service *service, char *errmsg, u
     struct http_config config = {
         .listen_address = f->config->http,
         .threads = f->config->http_threads,
-        .connections_max = f->config->http_connections,
+        .connections_max = f->connections_max,
+        .connections_per_client = f->config->http_per_client,
+        .held_bytes_max = HTTP_HELD_BYTES_MAX / f->config->http_threads,
         .request_timeout_ms = f->config->request_timeout_ms,
         .header_timeout_ms = HEADER_TIMEOUT_MS,
         .idle_timeout_ms = IDLE_TIMEOUT_MS,
@@ -71,21 +78,30 @@ static void front_reload(void *data)
     http_server_reload(f->server);
 }
 
-/* Each connection is a file; the limit of the session is often 1024. */
-static void raise_file_limit(const struct config *config)
+/* Each connection is a file; the limit of the session is often 1024. How many connections there
+ * may be: what strangers open must never be what the log or the links lack. */
+static unsigned raise_file_limit(const struct config *config)
 {
     struct rlimit limit;
-    rlim_t wanted = (rlim_t)config->http_connections + FILES_BESIDE_HTTP;
+    rlim_t beside = FILES_BESIDE_HTTP + (rlim_t)HTTP_SURPLUS_MAX * config->http_threads;
+    rlim_t wanted = config->http_connections + beside;
+    rlim_t room;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
-        return;
+        return config->http_connections;
     }
     limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
-        log_event(LOG_WARN, "file_limit_low", "files=%llu wanted=%llu action=%s",
-                  (unsigned long long)limit.rlim_cur, (unsigned long long)wanted,
-                  LOG_Q("raise the hard limit of open files or lower --http-connections"));
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= wanted) {
+        return config->http_connections;
     }
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    room = limit.rlim_cur > beside + HTTP_CONNECTIONS_MIN ? limit.rlim_cur - beside
+                                                          : HTTP_CONNECTIONS_MIN;
+    log_event(LOG_WARN, "file_limit_low", "files=%llu wanted=%llu http_connections=%llu action=%s",
+              (unsigned long long)limit.rlim_cur, (unsigned long long)wanted,
+              (unsigned long long)room,
+              LOG_Q("raise the hard limit of open files or lower --http-connections"));
+    return (unsigned)room;
 }
 
 /* callsignd inspect DIR: a data directory, or the log directory in one. */
@@ -147,7 +163,7 @@ int main(int argc, char **argv, char **envp)
     setenv("UV_THREADPOOL_SIZE", "8", 0);
     log_set_level(config.log_level);
     log_start();
-    raise_file_limit(&config);
+    front.connections_max = raise_file_limit(&config);
     rc = replica_run(&config, &port);
     log_stop();
     config_fini(&config);

@@ -21,6 +21,7 @@ struct http_config httpfixture_config(void)
         .listen_address = "127.0.0.1:0",
         .threads = 1,
         .connections_max = 512,
+        .held_bytes_max = 64 << 20,
         .request_timeout_ms = 2000,
         .header_timeout_ms = 10000,
         .idle_timeout_ms = 60000,

@@ -16,6 +16,10 @@
 #include "tests/lib/httpfixture.h"
 
 #define H "Host: x\r\n"
+#define PUT_X                                                                                      \
+    "PUT /api/registry/x HTTP/1.1\r\n" H "Content-Length: 28\r\n\r\n"                              \
+    "{\"node_id\":1,\"process_id\":1}"
+#define GET_X "GET /api/registry/x HTTP/1.1\r\n" H "\r\n"
 
 enum { WAIT_MS = 8000 };
 
@@ -130,7 +134,7 @@ static uint64_t drip(uint16_t port, const char *start)
 static void slow_requests_are_cut(void **state)
 {
     struct http_config config = httpfixture_config();
-    struct rawhttp *idle;
+    struct rawhttp *idle, *silent;
     struct httpfixture f;
     uint64_t begin;
 
@@ -138,14 +142,22 @@ static void slow_requests_are_cut(void **state)
     config.header_timeout_ms = 500;
     config.idle_timeout_ms = 2000;
     httpfixture_start(&f, &config);
+    silent = rawhttp_open(f.port);
+    begin = now_ms();
+    assert_true(rawhttp_ends(silent, WAIT_MS));
+    assert_in_range(now_ms() - begin, 450, 1900);
+    rawhttp_close(silent);
     idle = rawhttp_open(f.port);
+    rawhttp_send_text(idle, "GET /livez HTTP/1.1\r\n" H "\r\n");
+    rawhttp_read(idle, false, WAIT_MS, &answer);
+    assert_int_equal(answer.status, 200);
     begin = now_ms();
     assert_in_range(drip(f.port, "GET /li"), 450, 3000);
     assert_in_range(drip(f.port, "GET /livez HTTP/1.1\r\nX: "), 450, 2000);
     assert_in_range(
         drip(f.port, "POST /api/registry HTTP/1.1\r\n" H "Content-Length: 60000\r\n\r\n"), 450,
         2000);
-    /* One that sends nothing is left alone, up to the idle timeout. */
+    /* One that was of use and sends nothing is left alone, up to the idle timeout. */
     assert_true(rawhttp_ends(idle, WAIT_MS));
     assert_in_range(now_ms() - begin, 1900, 6000);
     rawhttp_close(idle);
@@ -207,10 +219,12 @@ static void slow_clients_do_not_delay_others(void **state)
     httpfixture_stop(&f, 1000);
 }
 
+/* Who has been idle for longest makes room for the newest, who has said
+ * nothing before him; who is being served stays. */
 static void connections_are_capped(void **state)
 {
     struct http_config config = httpfixture_config();
-    struct rawhttp *c[4];
+    struct rawhttp *c[4], *silent;
     struct httpfixture f;
 
     (void)state;
@@ -219,18 +233,124 @@ static void connections_are_capped(void **state)
     for (int i = 0; i < 4; i++) {
         c[i] = rawhttp_open(f.port);
         rawhttp_send_text(c[i], "GET /livez HTTP/1.1\r\n" H "\r\n");
-    }
-    for (int i = 0; i < 3; i++) {
         rawhttp_read(c[i], false, WAIT_MS, &answer);
         assert_int_equal(answer.status, 200);
     }
-    /* The fourth waits in the backlog until one of the others leaves. */
-    rawhttp_read(c[3], false, 300, &answer);
-    assert_int_equal(answer.status, 0);
-    rawhttp_close(c[0]);
-    rawhttp_read(c[3], false, WAIT_MS, &answer);
-    assert_int_equal(answer.status, 200);
+    assert_true(rawhttp_ends(c[0], WAIT_MS));
     for (int i = 1; i < 4; i++) {
+        assert_false(rawhttp_ends(c[i], 0));
+    }
+    rawhttp_close(c[0]);
+    silent = rawhttp_open(f.port); /* in the place of c[1] */
+    assert_true(rawhttp_ends(c[1], WAIT_MS));
+    assert_false(rawhttp_ends(silent, 1100)); /* long enough to be taken for useless */
+    c[0] = rawhttp_open(f.port);
+    assert_true(rawhttp_ends(silent, WAIT_MS));
+    assert_false(rawhttp_ends(c[2], 0));
+    rawhttp_close(silent);
+    for (int i = 0; i < 4; i++) {
+        rawhttp_close(c[i]);
+    }
+    httpfixture_stop(&f, 1000);
+}
+
+/* Where all are being served, one more is told so, and a probe is answered. */
+static void one_too_many_is_told(void **state)
+{
+    struct http_config config = httpfixture_config();
+    struct rawhttp *c[3], *surplus;
+    struct httpfixture f;
+    char value[32];
+
+    (void)state;
+    config.connections_max = 3;
+    httpfixture_start(&f, &config);
+    testcore_hold(f.core, true);
+    for (int i = 0; i < 3; i++) {
+        c[i] = rawhttp_open(f.port);
+        rawhttp_send_text(c[i], GET_X);
+    }
+    testcore_await_held(f.core, 3);
+    surplus = rawhttp_open(f.port);
+    rawhttp_send_text(surplus, PUT_X);
+    rawhttp_read(surplus, false, WAIT_MS, &answer);
+    assert_int_equal(answer.status, 503);
+    assert_true(answer_has("overloaded"));
+    assert_true(rawhttp_header(&answer, "Retry-After", value, sizeof(value)));
+    assert_true(rawhttp_header(&answer, "Connection", value, sizeof(value)));
+    assert_string_equal(value, "close");
+    assert_true(rawhttp_ends(surplus, WAIT_MS));
+    rawhttp_close(surplus);
+    expect_ok(f.port);
+    testcore_hold(f.core, false);
+    for (int i = 0; i < 3; i++) {
+        rawhttp_read(c[i], false, WAIT_MS, &answer);
+        assert_int_equal(answer.status, 404);
+        rawhttp_close(c[i]);
+    }
+    httpfixture_stop(&f, 1000);
+}
+
+/* One address may take its part and no more, at any time. */
+static void one_address_is_capped(void **state)
+{
+    struct http_config config = httpfixture_config();
+    struct rawhttp *c[3];
+    struct httpfixture f;
+
+    (void)state;
+    config.connections_per_client = 2;
+    httpfixture_start(&f, &config);
+    for (int i = 0; i < 2; i++) {
+        c[i] = rawhttp_open(f.port);
+        rawhttp_send_text(c[i], "GET /livez HTTP/1.1\r\n" H "\r\n");
+        rawhttp_read(c[i], false, WAIT_MS, &answer);
+        assert_int_equal(answer.status, 200);
+    }
+    c[2] = rawhttp_open(f.port);
+    assert_true(rawhttp_ends(c[2], WAIT_MS));
+    rawhttp_close(c[2]);
+    rawhttp_close(c[0]);
+    do { /* until the end of the first is noticed */
+        rawhttp_once(f.port, "GET /livez HTTP/1.1\r\n" H "\r\n", &answer);
+    } while (answer.status != 200);
+    rawhttp_close(c[1]);
+    httpfixture_stop(&f, 1000);
+}
+
+/* Bodies that come slowly take only so much memory; then others are told. */
+static void held_bytes_are_capped(void **state)
+{
+    enum { COUNT = 4, BODY = 40000 };
+    struct http_config config = httpfixture_config();
+    static char body[BODY];
+    struct rawhttp *c[COUNT];
+    struct httpfixture f;
+    unsigned refused = 0;
+
+    (void)state;
+    memset(body, ' ', sizeof(body));
+    config.held_bytes_max = 2 * BODY + BODY / 2;
+    httpfixture_start(&f, &config);
+    for (int i = 0; i < COUNT; i++) {
+        c[i] = rawhttp_open(f.port);
+        rawhttp_send_text(c[i],
+                          "POST /api/registry HTTP/1.1\r\n" H "Content-Length: 40002\r\n\r\n");
+        rawhttp_send(c[i], body, sizeof(body));
+        expect_ok(f.port); /* what was sent before has been read by now, or is soon */
+    }
+    for (int i = 0; i < COUNT; i++) {
+        rawhttp_send_text(c[i], "{}");
+        rawhttp_read(c[i], false, WAIT_MS, &answer);
+        assert_true(answer.status == 400 || (answer.status == 503 && answer_has("overloaded")));
+        refused += answer.status == 503;
+    }
+    assert_in_range(refused, 1, 2);
+    /* All of it is free again, and the connections are good. */
+    for (int i = 0; i < COUNT; i++) {
+        rawhttp_send_text(c[i], PUT_X);
+        rawhttp_read(c[i], false, WAIT_MS, &answer);
+        assert_true(answer.status == 201 || answer.status == 200);
         rawhttp_close(c[i]);
     }
     httpfixture_stop(&f, 1000);
@@ -269,11 +389,6 @@ static void many_answers_at_once(void **state)
 }
 
 /* --- A core that does not answer -------------------------------------------------- */
-
-#define PUT_X                                                                                      \
-    "PUT /api/registry/x HTTP/1.1\r\n" H "Content-Length: 28\r\n\r\n"                              \
-    "{\"node_id\":1,\"process_id\":1}"
-#define GET_X "GET /api/registry/x HTTP/1.1\r\n" H "\r\n"
 
 static void a_silent_core_is_answered_for(void **state)
 {
@@ -538,6 +653,9 @@ int main(void)
         cmocka_unit_test(clients_that_do_not_read_are_cut),
         cmocka_unit_test(slow_clients_do_not_delay_others),
         cmocka_unit_test(connections_are_capped),
+        cmocka_unit_test(one_too_many_is_told),
+        cmocka_unit_test(one_address_is_capped),
+        cmocka_unit_test(held_bytes_are_capped),
         cmocka_unit_test(many_answers_at_once),
         cmocka_unit_test(a_silent_core_is_answered_for),
         cmocka_unit_test(clients_may_leave_while_they_wait),

@@ -260,6 +260,7 @@ static void test_every_option_by_every_way(void **state)
         [CONFIG_OPTION_peer_ca] = "/etc/callsignd/ca.crt",
         [CONFIG_OPTION_http_threads] = "16",
         [CONFIG_OPTION_http_connections] = "64",
+        [CONFIG_OPTION_http_per_client] = "0",
         [CONFIG_OPTION_http_cert] = "/etc/callsignd/http.crt",
         [CONFIG_OPTION_http_key] = "/etc/callsignd/http.key",
         [CONFIG_OPTION_token_file] = "/etc/callsignd/tokens",
