@@ -215,7 +215,8 @@ def test_without_a_quorum(new_cluster):
     assert callsign("status", endpoints=[survivor]).returncode == DONE
 
 
-def test_local_cluster(folder):
+@pytest.mark.parametrize("flags", [[], ["--secure"]])
+def test_local_cluster(folder, flags):
     """The script that quickstart uses, through every command."""
     script = clusters.TOP / "deploy" / "local-cluster"
     base_http, base_peer = None, None
@@ -233,7 +234,8 @@ def test_local_cluster(folder):
         return shown.stdout.strip()
 
     try:
-        run("start", "--bin", clusters.DAEMON, "--base-http", base_http, "--base-peer", base_peer)
+        run("start", "--bin", clusters.DAEMON, "--base-http", base_http, "--base-peer", base_peer,
+            *flags)
         run("wait")
         leader = int(run("leader"))
         run("kill", leader)
