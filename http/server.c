@@ -20,7 +20,7 @@
 enum {
     HOST_MAX = 256, /* bytes of a host with NUL: a DNS name has at most 253 */
     PORT_MAX = 6,   /* bytes of a port with NUL */
-    BACKLOG = 1024,
+    BACKLOG = 4096, /* one that does not fit comes again a second later */
 };
 
 struct http_server {
