@@ -192,7 +192,7 @@ enum callsign_result callsign_put(struct callsign *c, const struct callsign_put 
     } else if (put->has_if_revision) {
         call_if_match(&call, put->if_revision);
     }
-    if (call_send_for_entry(&call, "POST", TRANSPORT_ONCE) == CALLSIGN_DONE) {
+    if (call_send_for_entry(&call, "POST", TRANSPORT_KEYED) == CALLSIGN_DONE) {
         ret_answer->created = call.from->status == 201;
     }
     return call_end(&call);
@@ -253,6 +253,6 @@ enum callsign_result callsign_remove(struct callsign *c, const struct callsign_r
     if (remove->has_if_revision) {
         call_if_match(&call, remove->if_revision);
     }
-    (void)call_send_for_entry(&call, "DELETE", TRANSPORT_ONCE);
+    (void)call_send_for_entry(&call, "DELETE", TRANSPORT_KEYED);
     return call_end(&call);
 }

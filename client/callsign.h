@@ -454,6 +454,27 @@ enum callsign_result callsign_watcher_stop(struct callsign_watcher *w);
 enum callsign_result callsign_status(struct callsign *c, struct callsign_cluster *ret_cluster,
                                      struct callsign_answer *ret_answer);
 
+/* A replica to be added. */
+struct callsign_new_member {
+    uint64_t id;
+    const char *peer_address; /* "host:port" */
+    const char *http_address;
+    uint32_t timeout_ms;
+    uint64_t reserved[4];
+};
+
+/* Changes of the cluster itself, each sent once. add: it catches up first, and
+ * votes later (callsign_status() shows it). transfer: DONE when `to` leads; 0
+ * is whoever is fit. DONE NOT_FOUND INVALID REFUSED UNAVAILABLE UNKNOWN FAILED;
+ * INVALID in local mode. */
+enum callsign_result callsign_member_add(struct callsign *c,
+                                         const struct callsign_new_member *member,
+                                         struct callsign_answer *ret_answer);
+enum callsign_result callsign_member_remove(struct callsign *c, uint64_t id,
+                                            struct callsign_answer *ret_answer);
+enum callsign_result callsign_transfer_leader(struct callsign *c, uint64_t to,
+                                              struct callsign_answer *ret_answer);
+
 /* Bytes of an answer, in pieces; NULL and 0 to begin, once more for each
  * endpoint that is tried. Return false to end the transfer. */
 typedef bool (*callsign_bytes_cb)(void *data, const char *bytes, size_t n);
@@ -466,6 +487,15 @@ typedef bool (*callsign_bytes_cb)(void *data, const char *bytes, size_t n);
  */
 enum callsign_result callsign_fetch(struct callsign *c, const char *path, callsign_bytes_cb sink,
                                     void *data, struct callsign_answer *ret_answer);
+
+/* Gives the next bytes, up to n: how many; 0 at the end, -1 to give up. NULL and
+ * 0 to begin, once more for each endpoint that is tried: 0, or -1. */
+typedef long (*callsign_source_cb)(void *data, char *ret_bytes, size_t n);
+
+/* Replaces all that is registered by a snapshot that callsign_fetch() got from
+ * "/api/snapshot". Sent once. DONE INVALID REFUSED UNAVAILABLE UNKNOWN FAILED */
+enum callsign_result callsign_restore(struct callsign *c, callsign_source_cb source, void *data,
+                                      struct callsign_answer *ret_answer);
 
 #ifdef __cplusplus
 }

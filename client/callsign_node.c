@@ -32,7 +32,7 @@ enum callsign_result callsign_node_register(struct callsign *c, const struct cal
         text_put_json(call.body, node->address);
     }
     text_put_string(call.body, "}");
-    (void)call_send(&call, "PUT", TRANSPORT_KEYED);
+    (void)call_send(&call, "PUT", TRANSPORT_IDEMPOTENT);
     return call_end(&call);
 }
 

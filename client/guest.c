@@ -139,3 +139,79 @@ enum callsign_trap callsign_guest_remove(struct callsign_guest *g, const uint8_t
     }
     return trap_of(callsign_remove(g->registry, &remove, &g->answer));
 }
+
+/* --- Get or spawn --------------------------------------------------------------- */
+
+static enum callsign_trap write_ids(uint8_t *memory, uint64_t memory_bytes,
+                                    const struct callsign_guest_spawn *s, uint64_t node_id,
+                                    uint64_t process_id)
+{
+    if (!is_inside(memory_bytes, s->node_id_ptr, 8) ||
+        !is_inside(memory_bytes, s->process_id_ptr, 8)) {
+        return CALLSIGN_TRAP_MEMORY;
+    }
+    store_u64(memory + s->node_id_ptr, node_id);
+    store_u64(memory + s->process_id_ptr, process_id);
+    return CALLSIGN_TRAP_NONE;
+}
+
+enum callsign_trap callsign_guest_spawn_begin(struct callsign_guest *g, uint8_t *memory,
+                                              uint64_t memory_bytes, struct callsign_guest_spawn *s,
+                                              uint32_t *ret_result)
+{
+    char name[CALLSIGN_NAME_MAX + 1];
+    struct callsign_claim claim = {.env_id = g->env_id,
+                                   .name = name,
+                                   .node_id = s->node_id,
+                                   .ttl_ms = s->ttl_ms,
+                                   .wait_ms = s->wait_ms,
+                                   .timeout_ms = g->timeout_ms};
+    enum callsign_trap trap = read_name(memory, memory_bytes, s->name_ptr, s->name_len, name);
+
+    if (trap != CALLSIGN_TRAP_NONE) {
+        return trap;
+    }
+    /* Before anything is claimed for a guest that is going to trap. */
+    if (!is_inside(memory_bytes, s->node_id_ptr, 8) ||
+        !is_inside(memory_bytes, s->process_id_ptr, 8)) {
+        return CALLSIGN_TRAP_MEMORY;
+    }
+    if (callsign_claim(g->registry, &claim, &s->claimed, &g->answer) != CALLSIGN_DONE) {
+        return trap_of(g->answer.result);
+    }
+    *ret_result = g->answer.has_entry ? 2 : 0;
+    return !g->answer.has_entry ? CALLSIGN_TRAP_NONE
+                                : write_ids(memory, memory_bytes, s, g->answer.entry.node_id,
+                                            g->answer.entry.process_id);
+}
+
+enum callsign_trap callsign_guest_spawn_confirm(struct callsign_guest *g, uint8_t *memory,
+                                                uint64_t memory_bytes,
+                                                const struct callsign_guest_spawn *s,
+                                                uint64_t process_id, uint32_t *ret_result)
+{
+    enum callsign_trap trap;
+
+    switch (callsign_claim_confirm(g->registry, &s->claimed, process_id, &g->answer)) {
+    case CALLSIGN_DONE:
+        *ret_result = 0;
+        return write_ids(memory, memory_bytes, s, s->node_id, process_id);
+    case CALLSIGN_NOT_FOUND:
+        /* The claim has ended: somebody else may be registered by now. */
+        trap = callsign_guest_get(g, memory, memory_bytes, s->name_ptr, s->name_len, s->node_id_ptr,
+                                  s->process_id_ptr, ret_result);
+        if (trap == CALLSIGN_TRAP_NONE) {
+            trap = *ret_result == 0 ? CALLSIGN_TRAP_NONE : CALLSIGN_TRAP_REFUSED;
+            *ret_result = 2;
+        }
+        return trap;
+    default:
+        return trap_of(g->answer.result);
+    }
+}
+
+enum callsign_trap callsign_guest_spawn_abort(struct callsign_guest *g,
+                                              const struct callsign_guest_spawn *s)
+{
+    return trap_of(callsign_claim_abort(g->registry, &s->claimed, &g->answer));
+}

@@ -74,6 +74,42 @@ enum callsign_trap callsign_guest_remove(struct callsign_guest *g, const uint8_t
                                          uint64_t memory_bytes, uint32_t name_ptr,
                                          uint32_t name_len);
 
+/*
+ * The registry's half of lunatic::process.get_or_spawn. The runtime begins;
+ * with *ret_result 0 it is the one that spawns, and confirms or aborts within
+ * `ttl_ms`. What is written to the guest, and where, is as with get.
+ */
+struct callsign_guest_spawn {
+    uint32_t name_ptr; /* the guest's arguments */
+    uint32_t name_len;
+    uint32_t node_id_ptr;
+    uint32_t process_id_ptr;
+    uint64_t node_id; /* of the runtime */
+    uint32_t ttl_ms;  /* for spawning */
+    uint32_t wait_ms; /* for somebody else who is spawning; up to CALLSIGN_WAIT_MAX_MS */
+    struct callsign_claimed claimed;
+};
+
+/* *ret_result: 2 found, the ids are written; 0 spawn it. REFUSED: somebody else
+ * is spawning, still after wait_ms. MEMORY UTF8 NAME REFUSED UNAVAILABLE UNKNOWN;
+ * after a trap a claim of which nobody knows ends by itself. */
+enum callsign_trap callsign_guest_spawn_begin(struct callsign_guest *g, uint8_t *memory,
+                                              uint64_t memory_bytes, struct callsign_guest_spawn *s,
+                                              uint32_t *ret_result);
+
+/* The process runs. *ret_result: 0 it is registered, its ids are written; 2 it
+ * came too late, another one is registered and was written: end this one. With a
+ * trap, end it too. MEMORY REFUSED UNAVAILABLE UNKNOWN */
+enum callsign_trap callsign_guest_spawn_confirm(struct callsign_guest *g, uint8_t *memory,
+                                                uint64_t memory_bytes,
+                                                const struct callsign_guest_spawn *s,
+                                                uint64_t process_id, uint32_t *ret_result);
+
+/* It could not be spawned: the next one may try, and nothing is registered. The
+ * guest's result is 1. UNAVAILABLE UNKNOWN: the claim ends by itself. */
+enum callsign_trap callsign_guest_spawn_abort(struct callsign_guest *g,
+                                              const struct callsign_guest_spawn *s);
+
 #ifdef __cplusplus
 }
 #endif

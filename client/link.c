@@ -418,6 +418,9 @@ static enum link_attempt judge_status(const struct link_answer *a)
                                            "not_caught_up", "disk_low"};
 
     if (a->status == STATUS_UNAVAILABLE) {
+        if (a->served_by != 0 && a->code[0] != '\0') {
+            return LINK_REFUSED; /* a replica said so itself */
+        }
         for (size_t i = 0; i < sizeof(definite) / sizeof(definite[0]); i++) {
             if (strcmp(a->code, definite[i]) == 0) {
                 return LINK_REFUSED;

@@ -1,157 +1,82 @@
 /*
- * callsign - the command: put, get, remove, list, status.
+ * callsign - the command: names, watches, claims, nodes, members, backups.
  *
  * Results go to standard output, messages to standard error; with --json both
- * are one JSON object on standard output, a list one on each line. The exit
- * status is the value of enum callsign_result, which --help explains.
+ * are JSON on standard output, what is a list or a stream one object on each
+ * line. The exit status is the value of enum callsign_result, which --help
+ * explains.
  */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "client/callsign.h"
+#include "client/command.h"
 #include "client/options.h"
 #include "client/print.h"
 
-static void explain(const struct options *o, const struct callsign_answer *a)
+enum { TOKEN_MAX = 4096 };
+
+static bool wants_colors(const struct options *o)
 {
-    (void)fprintf(stderr, "callsign: ");
-    switch (a->result) {
-    case CALLSIGN_NOT_FOUND:
-        print_visible(stderr, o->name);
-        (void)fprintf(stderr, " is not registered in environment %llu\n",
-                      (unsigned long long)o->env_id);
-        return;
-    case CALLSIGN_UNAVAILABLE:
-        (void)fprintf(stderr, "unavailable, nothing was changed: ");
-        break;
-    case CALLSIGN_UNKNOWN:
-        (void)fprintf(stderr, "the outcome is unknown: the write may have taken effect, or may "
-                              "still. It was not sent again. See what holds with 'callsign get', "
-                              "then decide: ");
-        break;
-    case CALLSIGN_REFUSED:
-        (void)fprintf(stderr, "refused (%s): ", a->code);
-        break;
-    case CALLSIGN_DONE:
-    case CALLSIGN_INVALID:
-    case CALLSIGN_FAILED:
-    case CALLSIGN_UNCHANGED:
-        break;
+    const char *terminal = getenv("TERM");
+
+    if (strcmp(o->color, "auto") != 0) {
+        return strcmp(o->color, "always") == 0;
     }
-    print_visible(stderr, a->message);
-    (void)fputc('\n', stderr);
+    return isatty(STDOUT_FILENO) != 0 && getenv("NO_COLOR") == NULL &&
+           (terminal == NULL || strcmp(terminal, "dumb") != 0);
 }
 
-static bool on_entry(void *data, const struct callsign_entry *entry)
+/* The first line of the file. */
+static bool read_token(const char *path, char *ret_token)
 {
-    const enum print_form *form = data;
+    FILE *file = fopen(path, "re");
+    bool ok = file != NULL && fgets(ret_token, TOKEN_MAX, file) != NULL;
 
-    print_entry(stdout, *form, entry);
-    return ferror(stdout) == 0;
-}
-
-/* Printed as it comes: columns that fit all names would have to wait for the last. */
-static enum callsign_result list(struct callsign *c, const struct options *o,
-                                 struct callsign_answer *ret_answer)
-{
-    const struct callsign_list list = {.env_id = o->env_id,
-                                       .prefix = o->prefix,
-                                       .has_node = o->has_node,
-                                       .node_id = o->node_id,
-                                       .consistency = o->consistency,
-                                       .at_least = o->at_least};
-    enum print_form form = o->json ? PRINT_JSON : PRINT_PLAIN;
-
-    return callsign_list(c, &list, on_entry, &form, ret_answer);
-}
-
-/* A body as it comes, of which only the first attempt may have printed. */
-static bool on_bytes(void *data, const char *bytes, size_t n)
-{
-    FILE *out = data;
-
-    return n == 0 || fwrite(bytes, 1, n, out) == n;
-}
-
-static enum callsign_result ask(struct callsign *c, const struct options *o,
-                                struct callsign_cluster *ret_cluster,
-                                struct callsign_answer *ret_answer)
-{
-    switch (o->command) {
-    case OPTIONS_PUT: {
-        struct callsign_put put = {.env_id = o->env_id,
-                                   .name = o->name,
-                                   .node_id = o->node_id,
-                                   .process_id = o->process_id,
-                                   .if_absent = o->if_absent,
-                                   .has_if_revision = o->has_if_revision,
-                                   .if_revision = o->if_revision};
-
-        return callsign_put(c, &put, ret_answer);
+    if (!ok) {
+        perror(path);
     }
-    case OPTIONS_GET: {
-        struct callsign_get get = {.env_id = o->env_id,
-                                   .name = o->name,
-                                   .consistency = o->consistency,
-                                   .at_least = o->at_least};
-
-        return callsign_get(c, &get, ret_answer);
+    if (file != NULL) {
+        (void)fclose(file);
     }
-    case OPTIONS_REMOVE: {
-        struct callsign_remove rem = {.env_id = o->env_id,
-                                      .name = o->name,
-                                      .has_if_owner = o->has_if_owner,
-                                      .if_node_id = o->if_node_id,
-                                      .if_process_id = o->if_process_id,
-                                      .has_if_revision = o->has_if_revision,
-                                      .if_revision = o->if_revision};
-
-        return callsign_remove(c, &rem, ret_answer);
-    }
-    case OPTIONS_LIST:
-        return list(c, o, ret_answer);
-    case OPTIONS_STATUS:
-    case OPTIONS_COMMANDS_N:
-        break;
-    }
-    return o->json ? callsign_fetch(c, "/api/cluster", on_bytes, stdout, ret_answer)
-                   : callsign_status(c, ret_cluster, ret_answer);
+    ret_token[ok ? strcspn(ret_token, "\r\n") : 0] = '\0';
+    return ok;
 }
 
 static int run(const struct options *o)
 {
-    static struct callsign_cluster cluster;
-    static struct callsign_answer answer;
-    struct callsign_config config = {.size = sizeof(config),
-                                     .endpoints = o->endpoints,
-                                     .endpoints_count = o->endpoints_count,
-                                     .timeout_ms = o->timeout_ms};
     enum print_form form = o->json                      ? PRINT_JSON
                            : isatty(STDOUT_FILENO) != 0 ? PRINT_TABLE
                                                         : PRINT_PLAIN;
+    const char *token_file = o->token_file != NULL ? o->token_file : getenv("CALLSIGN_TOKEN_FILE");
+    struct callsign_config config = {.size = sizeof(config),
+                                     .endpoints = o->endpoints,
+                                     .endpoints_count = o->endpoints_count,
+                                     .timeout_ms = o->timeout_ms,
+                                     .ca_file = o->ca_file,
+                                     .cert_file = o->cert_file,
+                                     .key_file = o->key_file};
+    static char why[CALLSIGN_MESSAGE_MAX];
+    static char token[TOKEN_MAX];
     struct callsign *c = NULL;
     enum callsign_result result;
 
-    result = callsign_new(&config, answer.message, &c);
+    if (token_file != NULL) {
+        if (!read_token(token_file, token)) {
+            return CALLSIGN_INVALID;
+        }
+        config.token = token;
+    }
+    result = callsign_new(&config, why, &c);
     if (result != CALLSIGN_DONE) {
-        (void)fprintf(stderr, "callsign: %s\n", answer.message);
+        (void)fprintf(stderr, "callsign: %s\n", why);
         return (int)result;
     }
-    result = ask(c, o, &cluster, &answer);
-    if (result == CALLSIGN_DONE && o->command == OPTIONS_STATUS && form != PRINT_JSON) {
-        print_cluster(stdout, form, &cluster);
-    } else if (result == CALLSIGN_DONE && answer.has_entry) {
-        print_entry(stdout, form, &answer.entry);
-    } else if (result != CALLSIGN_DONE && form == PRINT_JSON) {
-        print_failure_json(stdout, &answer);
-    } else if (result != CALLSIGN_DONE) {
-        explain(o, &answer);
-        if (answer.has_entry) {
-            print_entry(stdout, form, &answer.entry);
-        }
-    }
+    print_use_colors(form != PRINT_JSON && wants_colors(o));
+    result = command_run(c, o, form);
     callsign_free(c);
     return (int)result;
 }

@@ -2,6 +2,7 @@
 
 #include <getopt.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,43 +12,49 @@
 
 enum {
     TIMEOUT_DEFAULT_MS = 5000,
+    TTL_DEFAULT_MS = 10000,
     TIMEOUT_MAX_MS = 3600000,
     HELP_COLUMN = 32,
     OPTION_FIRST = 256, /* getopt's values: beyond any letter */
 };
 
 /* Bits of the commands that take an option. */
+#define ON(command) (1U << OPTIONS_##command)
 enum {
-    ON_PUT = 1 << OPTIONS_PUT,
-    ON_GET = 1 << OPTIONS_GET,
-    ON_REMOVE = 1 << OPTIONS_REMOVE,
-    ON_LIST = 1 << OPTIONS_LIST,
-    ON_STATUS = 1 << OPTIONS_STATUS,
-    ON_NAMES = ON_PUT | ON_GET | ON_REMOVE | ON_LIST,
-    ON_ALL = ON_NAMES | ON_STATUS,
+    ON_ALL = ON(COMMANDS_N) - 1,
+    ON_ENV = ON(PUT) | ON(GET) | ON(REMOVE) | ON(LIST) | ON(WATCH) | ON(CLAIM),
+    ON_READ = ON(GET) | ON(LIST),
 };
 
-struct option_spec {
-    const char *name;
-    const char *argument; /* as --help shows it; NULL: takes none */
-    unsigned commands;
-    bool (*set)(struct options *o, const char *value); /* NULL: an action */
-    const char *help;
-};
-
-struct command_spec {
-    const char *name;
-    const char *arguments;
-    int count; /* of its arguments */
-    const char *help;
-};
-
-static const struct command_spec commands[OPTIONS_COMMANDS_N] = {
-    [OPTIONS_PUT] = {"put", "NAME NODE_ID PROCESS_ID", 3, "register a process, or replace it"},
-    [OPTIONS_GET] = {"get", "NAME", 1, "look up who is registered"},
-    [OPTIONS_REMOVE] = {"remove", "NAME", 1, "unregister"},
-    [OPTIONS_LIST] = {"list", "", 0, "list who is registered, in order of the names"},
-    [OPTIONS_STATUS] = {"status", "", 0, "show the cluster as one replica sees it"},
+const struct options_command_spec options_commands[OPTIONS_COMMANDS_N] = {
+    [OPTIONS_PUT] = {"put", NULL, "NAME NODE_ID PROCESS_ID", 3, 3,
+                     "register a process, or replace it"},
+    [OPTIONS_GET] = {"get", NULL, "NAME", 1, 1, "look up who is registered"},
+    [OPTIONS_REMOVE] = {"remove", NULL, "NAME", 1, 1, "unregister"},
+    [OPTIONS_LIST] = {"list", NULL, "", 0, 0, "list who is registered, in order of the names"},
+    [OPTIONS_WATCH] = {"watch", NULL, "[NAME]", 0, 1, "tell every change until interrupted"},
+    [OPTIONS_CLAIM] = {"claim", "take", "NAME NODE_ID", 2, 2,
+                       "find who is registered, or get the right to spawn it"},
+    [OPTIONS_CLAIM_CONFIRM] = {"claim", "confirm", "CLAIM_ID PROCESS_ID", 2, 2,
+                               "register what was spawned"},
+    [OPTIONS_CLAIM_ABORT] = {"claim", "abort", "CLAIM_ID", 1, 1, "let the next one spawn"},
+    [OPTIONS_NODE_LIST] = {"node", "list", "", 0, 0, "list the nodes that have a lease"},
+    [OPTIONS_NODE_UP] = {"node", "up", "NODE_ID", 1, 1, "take or renew a node's lease"},
+    [OPTIONS_NODE_KEEP] = {"node", "keep", "NODE_ID", 1, 1,
+                           "the same, and keep it until interrupted"},
+    [OPTIONS_NODE_DOWN] = {"node", "down", "NODE_ID", 1, 1, "declare a node down: its names go"},
+    [OPTIONS_MEMBER_LIST] = {"member", "list", "", 0, 0, "list the replicas of the cluster"},
+    [OPTIONS_MEMBER_ADD] = {"member", "add", "ID PEER_ADDRESS HTTP_ADDRESS", 3, 3,
+                            "add a replica, which catches up and then votes"},
+    [OPTIONS_MEMBER_REMOVE] = {"member", "remove", "ID", 1, 1, "remove a replica"},
+    [OPTIONS_MEMBER_LEAD] = {"member", "lead", "ID", 1, 1, "make a replica the leader"},
+    [OPTIONS_SNAPSHOT_SAVE] = {"snapshot", "save", "FILE", 1, 1, "back up all that is registered"},
+    [OPTIONS_SNAPSHOT_RESTORE] = {"snapshot", "restore", "FILE", 1, 1,
+                                  "replace all that is registered by a backup"},
+    [OPTIONS_STATUS] = {"status", NULL, "", 0, 0, "show the cluster as one replica sees it"},
+    [OPTIONS_HEALTH] = {"health", NULL, "", 0, 0,
+                        "say in a word, and in the exit status, how it is"},
+    [OPTIONS_VERSION_COMMAND] = {"version", NULL, "", 0, 0, "show the versions of both sides"},
 };
 
 static bool to_u64(const char *value, uint64_t *ret)
@@ -120,7 +127,7 @@ static bool set_endpoint(struct options *o, const char *value)
 }
 
 /* Seconds with up to three decimals: "5", "0.25". */
-static bool set_timeout(struct options *o, const char *value)
+static bool to_ms(const char *value, uint32_t *ret_ms)
 {
     const char *point = strchr(value, '.');
     size_t decimals = point != NULL ? strlen(point + 1) : 0;
@@ -140,8 +147,67 @@ static bool set_timeout(struct options *o, const char *value)
         ms = ms * 10 + (uint64_t)(digit - '0');
     }
     ms += seconds * 1000;
-    o->timeout_ms = (uint32_t)ms;
+    *ret_ms = (uint32_t)ms;
     return ms > 0 && ms <= TIMEOUT_MAX_MS;
+}
+
+static bool set_timeout(struct options *o, const char *value)
+{
+    return to_ms(value, &o->timeout_ms);
+}
+
+static bool set_wait(struct options *o, const char *value)
+{
+    return to_ms(value, &o->wait_ms) && o->wait_ms <= CALLSIGN_WAIT_MAX_MS;
+}
+
+static bool set_ttl(struct options *o, const char *value)
+{
+    return to_ms(value, &o->ttl_ms) && o->ttl_ms >= CALLSIGN_TTL_MIN_MS &&
+           o->ttl_ms <= CALLSIGN_TTL_MAX_MS;
+}
+
+static bool set_after(struct options *o, const char *value)
+{
+    o->has_after = true;
+    return to_u64(value, &o->after);
+}
+
+static bool set_address(struct options *o, const char *value)
+{
+    o->address = value;
+    return true;
+}
+
+static bool set_token_file(struct options *o, const char *value)
+{
+    o->token_file = value;
+    return value[0] != '\0';
+}
+
+static bool set_ca(struct options *o, const char *value)
+{
+    o->ca_file = value;
+    return value[0] != '\0';
+}
+
+static bool set_cert(struct options *o, const char *value)
+{
+    o->cert_file = value;
+    return value[0] != '\0';
+}
+
+static bool set_key(struct options *o, const char *value)
+{
+    o->key_file = value;
+    return value[0] != '\0';
+}
+
+static bool set_color(struct options *o, const char *value)
+{
+    o->color = value;
+    return strcmp(value, "auto") == 0 || strcmp(value, "always") == 0 ||
+           strcmp(value, "never") == 0;
 }
 
 static bool set_json(struct options *o, const char *value)
@@ -151,48 +217,93 @@ static bool set_json(struct options *o, const char *value)
     return true;
 }
 
-static const struct option_spec specs[] = {
-    {"env", "N", ON_NAMES, set_env, "environment of the names (1)"},
-    {"if-absent", NULL, ON_PUT, set_if_absent, "register only a free name"},
-    {"if-revision", "N", ON_PUT | ON_REMOVE, set_if_revision, "only the entry of that revision"},
-    {"if-owner", "NODE:PROCESS", ON_REMOVE, set_if_owner, "only if that process holds the name"},
-    {"prefix", "TEXT", ON_LIST, set_prefix, "only names that begin with it"},
-    {"node", "NODE_ID", ON_LIST, set_node, "only what that node holds"},
-    {"consistency", "LEVEL", ON_GET | ON_LIST, set_consistency,
+const struct options_spec options_specs[] = {
+    {"env", "N", ON_ENV, set_env, "environment of the names (1)"},
+    {"if-absent", NULL, ON(PUT), set_if_absent, "register only a free name"},
+    {"if-revision", "N", ON(PUT) | ON(REMOVE), set_if_revision, "only the entry of that revision"},
+    {"if-owner", "NODE:PROCESS", ON(REMOVE), set_if_owner, "only if that process holds the name"},
+    {"prefix", "TEXT", ON(LIST) | ON(WATCH), set_prefix, "only names that begin with it"},
+    {"node", "NODE_ID", ON(LIST) | ON(WATCH), set_node, "only what that node holds"},
+    {"consistency", "LEVEL", ON_READ, set_consistency,
      "linearizable (default), or stale: at once, even\nwithout a quorum"},
-    {"at-least", "REVISION", ON_GET | ON_LIST, set_at_least, "at least as new as that revision"},
+    {"at-least", "REVISION", ON_READ, set_at_least, "at least as new as that revision"},
+    {"after", "REVISION", ON(GET) | ON(WATCH), set_after,
+     "get: wait for a change behind that revision;\nwatch: begin behind it"},
+    {"wait", "SECONDS", ON(GET) | ON(CLAIM), set_wait,
+     "how long to wait for a change, or for somebody\nelse's claim to end; up to 30"},
+    {"ttl", "SECONDS", ON(CLAIM) | ON(NODE_UP) | ON(NODE_KEEP), set_ttl,
+     "how long a claim or a lease lasts (10); 1 to 600"},
+    {"address", "TEXT", ON(NODE_UP) | ON(NODE_KEEP), set_address,
+     "where the node can be reached, for others to see"},
     {"endpoint", "URL", ON_ALL, set_endpoint,
      "a replica's address; may be repeated, the next\none is tried on failure "
      "(CALLSIGN_ENDPOINTS,\nseparated by commas, else " DEFAULT_ENDPOINT ")"},
     {"timeout", "SECONDS", ON_ALL, set_timeout, "for everything, over all endpoints (5)"},
+    {"token-file", "FILE", ON_ALL, set_token_file, "holds the bearer token (CALLSIGN_TOKEN_FILE)"},
+    {"ca", "FILE", ON_ALL, set_ca, "PEM, whom to trust with https (the system's)"},
+    {"cert", "FILE", ON_ALL, set_cert, "PEM, the certificate to show"},
+    {"key", "FILE", ON_ALL, set_key, "PEM, its key (in the same file)"},
+    {"color", "WHEN", ON_ALL, set_color, "auto (default): on a terminal; always; never"},
     {"json", NULL, ON_ALL, set_json, "print JSON, also on failure"},
     {"help", NULL, ON_ALL, NULL, "print this help and exit"},
     {"version", NULL, ON_ALL, NULL, "print the version and exit"},
 };
 
-enum { SPECS_N = sizeof(specs) / sizeof(specs[0]) };
+enum { SPECS_N = sizeof(options_specs) / sizeof(options_specs[0]) };
+const unsigned options_specs_count = SPECS_N;
 
 static void fill_long_options(struct option *longs)
 {
     for (int i = 0; i < SPECS_N; i++) {
         longs[i] = (struct option){
-            .name = specs[i].name,
-            .has_arg = specs[i].argument != NULL ? required_argument : no_argument,
+            .name = options_specs[i].name,
+            .has_arg = options_specs[i].argument != NULL ? required_argument : no_argument,
             .val = OPTION_FIRST + i,
         };
     }
     longs[SPECS_N] = (struct option){.name = NULL};
 }
 
-static bool find_command(const char *word, enum options_command *ret)
+/* How many words name the command; 0 if they name none. */
+static int find_command(int count, char **words, enum options_command *ret)
 {
-    for (int i = 0; i < OPTIONS_COMMANDS_N; i++) {
-        if (strcmp(word, commands[i].name) == 0) {
+    for (int i = 0; count > 0 && i < OPTIONS_COMMANDS_N; i++) {
+        const struct options_command_spec *spec = &options_commands[i];
+
+        if (strcmp(words[0], spec->name) == 0 &&
+            (spec->sub == NULL || (count > 1 && strcmp(words[1], spec->sub) == 0))) {
             *ret = (enum options_command)i;
-            return true;
+            return spec->sub == NULL ? 1 : 2;
         }
     }
-    return false;
+    return 0;
+}
+
+/* "a, b or c": the words that can stand first or, behind `name`, second. */
+static void list_words(const char *name, char *ret_list, size_t size)
+{
+    const char *last = "";
+    size_t len = 0;
+
+    ret_list[0] = '\0';
+    for (int i = 0; i < OPTIONS_COMMANDS_N; i++) {
+        const struct options_command_spec *spec = &options_commands[i];
+        const char *word = name == NULL ? spec->name : spec->sub;
+
+        if ((name == NULL || strcmp(spec->name, name) == 0) && word != NULL &&
+            strcmp(word, last) != 0 && len < size) {
+            len += (size_t)snprintf(ret_list + len, size - len, "%s%s", len > 0 ? ", " : "", word);
+            last = word;
+        }
+    }
+}
+
+static bool has_sub(const char *name)
+{
+    char list[OPTIONS_WHY_MAX];
+
+    list_words(name, list, sizeof(list));
+    return list[0] != '\0';
 }
 
 __attribute__((format(printf, 2, 3))) static enum options_action wrong(char *ret_why,
@@ -206,35 +317,76 @@ __attribute__((format(printf, 2, 3))) static enum options_action wrong(char *ret
     return OPTIONS_USAGE;
 }
 
+/* The command is none: says which there are. */
+static enum options_action no_command(int count, char **words, char *ret_why)
+{
+    char list[OPTIONS_WHY_MAX / 2];
+
+    list_words(NULL, list, sizeof(list));
+    if (count == 0) {
+        return wrong(ret_why, "a command is missing: %s", list);
+    }
+    if (has_sub(words[0])) {
+        list_words(words[0], list, sizeof(list));
+        return wrong(ret_why, "behind %s has to stand one of %s", words[0], list);
+    }
+    return wrong(ret_why, "'%.100s' is no command: %s", words[0], list);
+}
+
+/* The arguments that are numbers. */
+static enum options_action parse_numbers(char **words, struct options *o, char *ret_why)
+{
+    static const struct {
+        unsigned commands;
+        int index;
+        const char *what;
+        size_t offset;
+    } numbers[] = {
+        {ON(PUT) | ON(CLAIM), 1, "NODE_ID", offsetof(struct options, node_id)},
+        {ON(PUT), 2, "PROCESS_ID", offsetof(struct options, process_id)},
+        {ON(CLAIM_CONFIRM), 1, "PROCESS_ID", offsetof(struct options, process_id)},
+        {ON(NODE_UP) | ON(NODE_KEEP) | ON(NODE_DOWN), 0, "NODE_ID",
+         offsetof(struct options, node_id)},
+        {ON(MEMBER_ADD) | ON(MEMBER_REMOVE) | ON(MEMBER_LEAD), 0, "ID",
+         offsetof(struct options, node_id)},
+    };
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        const char *word = words[numbers[i].index];
+
+        if ((numbers[i].commands & 1U << o->command) != 0 &&
+            !to_u64(word, (uint64_t *)((char *)o + numbers[i].offset))) {
+            return wrong(ret_why, "%s '%.200s' is no integer from 0 to 18446744073709551615",
+                         numbers[i].what, word);
+        }
+    }
+    return OPTIONS_RUN;
+}
+
 /* The words that are no options: the command and its arguments. */
 static enum options_action parse_words(int count, char **words, struct options *o, char *ret_why)
 {
-    const struct command_spec *spec;
+    const struct options_command_spec *spec;
+    int used = find_command(count, words, &o->command);
 
-    if (count == 0) {
-        return wrong(ret_why, "a command is missing: put, get, remove, list or status");
+    if (used == 0) {
+        return no_command(count, words, ret_why);
     }
-    if (!find_command(words[0], &o->command)) {
-        return wrong(ret_why, "'%.200s' is no command: put, get, remove, list or status", words[0]);
-    }
-    spec = &commands[o->command];
-    if (count - 1 != spec->count) {
+    spec = &options_commands[o->command];
+    count -= used;
+    words += used;
+    if (count < spec->count_min || count > spec->count_max) {
         return wrong(
-            ret_why, "%s takes %s%s", spec->name,
-            spec->count == 0 ? "no arguments" : "exactly these arguments: ", spec->arguments);
+            ret_why, "%s%s%s takes %s%s", spec->name, spec->sub != NULL ? " " : "",
+            spec->sub != NULL ? spec->sub : "",
+            spec->count_max == 0 ? "no arguments" : "exactly these arguments: ", spec->arguments);
     }
-    if (spec->count > 0) {
-        o->name = words[1];
+    o->name = count > 0 ? words[0] : NULL;
+    if (o->command == OPTIONS_MEMBER_ADD) {
+        o->peer_address = words[1];
+        o->http_address = words[2];
     }
-    if (o->command == OPTIONS_PUT && !to_u64(words[2], &o->node_id)) {
-        return wrong(ret_why, "NODE_ID '%.200s' is no integer from 0 to 18446744073709551615",
-                     words[2]);
-    }
-    if (o->command == OPTIONS_PUT && !to_u64(words[3], &o->process_id)) {
-        return wrong(ret_why, "PROCESS_ID '%.200s' is no integer from 0 to 18446744073709551615",
-                     words[3]);
-    }
-    return OPTIONS_RUN;
+    return parse_numbers(words, o, ret_why);
 }
 
 static enum options_action add_environment(struct options *o, const char *environment,
@@ -259,13 +411,22 @@ static enum options_action add_environment(struct options *o, const char *enviro
 static enum options_action check(struct options *o, unsigned used, char *ret_why)
 {
     for (unsigned i = 0; i < SPECS_N; i++) {
-        if ((used & 1U << i) != 0 && (specs[i].commands & 1U << o->command) == 0) {
-            return wrong(ret_why, "%s does not take --%s", commands[o->command].name,
-                         specs[i].name);
+        if ((used & 1U << i) != 0 && (options_specs[i].commands & 1U << o->command) == 0) {
+            return wrong(ret_why, "%s does not take --%s", options_commands[o->command].name,
+                         options_specs[i].name);
         }
     }
     if (o->if_absent && o->has_if_revision) {
         return wrong(ret_why, "--if-absent and --if-revision exclude each other");
+    }
+    if (o->command == OPTIONS_GET && o->wait_ms != 0 && !o->has_after) {
+        return wrong(ret_why, "--wait goes with --after");
+    }
+    if (o->command == OPTIONS_GET && o->has_after && o->consistency != CALLSIGN_LINEARIZABLE) {
+        return wrong(ret_why, "--after knows no consistency");
+    }
+    if (o->command == OPTIONS_WATCH && o->name != NULL && o->prefix != NULL) {
+        return wrong(ret_why, "a watch is of one name or of a prefix");
     }
     return OPTIONS_RUN;
 }
@@ -281,7 +442,7 @@ static enum options_action parse_options(int argc, char **argv, struct options *
     opterr = 0;
     optind = 0; /* glibc: begin anew, also for a second command line */
     while ((at = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
-        const struct option_spec *spec;
+        const struct options_spec *spec;
 
         if (at == '?') {
             return wrong(ret_why,
@@ -292,7 +453,7 @@ static enum options_action parse_options(int argc, char **argv, struct options *
         if (at == ':') {
             return wrong(ret_why, "'%.200s' needs a value", argv[optind - 1]);
         }
-        spec = &specs[at - OPTION_FIRST];
+        spec = &options_specs[at - OPTION_FIRST];
         *ret_used |= 1U << (at - OPTION_FIRST);
         if (spec->set == NULL) {
             return strcmp(spec->name, "help") == 0 ? OPTIONS_HELP : OPTIONS_VERSION;
@@ -311,7 +472,10 @@ enum options_action options_parse(int argc, char **argv, const char *environment
     enum options_action action;
     unsigned used = 0;
 
-    *o = (struct options){.env_id = CALLSIGN_ENV_DEFAULT, .timeout_ms = TIMEOUT_DEFAULT_MS};
+    *o = (struct options){.env_id = CALLSIGN_ENV_DEFAULT,
+                          .timeout_ms = TIMEOUT_DEFAULT_MS,
+                          .ttl_ms = TTL_DEFAULT_MS,
+                          .color = "auto"};
     action = parse_options(argc, argv, o, &used, ret_why);
     if (action == OPTIONS_RUN) {
         action = parse_words(argc - optind, argv + optind, o, ret_why);
@@ -335,7 +499,7 @@ void options_fini(struct options *o)
 }
 
 /* The help of one option; its later lines are indented under the first. */
-static void print_spec(FILE *out, const struct option_spec *spec)
+static void print_spec(FILE *out, const struct options_spec *spec)
 {
     const char *line = spec->help;
     int column = fprintf(out, "  --%s%s%s", spec->name, spec->argument != NULL ? " " : "",
@@ -351,7 +515,7 @@ static void print_spec(FILE *out, const struct option_spec *spec)
     }
 }
 
-/* "put, remove", or "every command". */
+/* "put, node up", or "every command". */
 static void print_commands_of(FILE *out, unsigned bits)
 {
     const char *comma = "";
@@ -361,8 +525,11 @@ static void print_commands_of(FILE *out, unsigned bits)
         (void)fprintf(out, "every command");
     }
     for (int i = 0; bits != ON_ALL && i < OPTIONS_COMMANDS_N; i++) {
+        const struct options_command_spec *spec = &options_commands[i];
+
         if ((bits & 1U << i) != 0) {
-            (void)fprintf(out, "%s%s", comma, commands[i].name);
+            (void)fprintf(out, "%s%s%s%s", comma, spec->name, spec->sub != NULL ? " " : "",
+                          spec->sub != NULL ? spec->sub : "");
             comma = ", ";
         }
     }
@@ -375,15 +542,20 @@ void options_help(FILE *out)
                 "Asks a cluster of callsign, the fault-tolerant registry of process names.\n\n",
                 out);
     for (int i = 0; i < OPTIONS_COMMANDS_N; i++) {
-        int column = fprintf(out, "  %s %s", commands[i].name, commands[i].arguments);
+        const struct options_command_spec *spec = &options_commands[i];
+        int column = fprintf(out, "  %s%s%s %s", spec->name, spec->sub != NULL ? " " : "",
+                             spec->sub != NULL ? spec->sub : "", spec->arguments);
 
-        (void)fprintf(out, "%*s%s\n", HELP_COLUMN - column, "", commands[i].help);
+        if (column > HELP_COLUMN - 2) {
+            column = fprintf(out, "\n") - 1;
+        }
+        (void)fprintf(out, "%*s%s\n", HELP_COLUMN - column, "", spec->help);
     }
     for (int i = 0; i < SPECS_N; i++) {
-        if (i == 0 || specs[i].commands != specs[i - 1].commands) {
-            print_commands_of(out, specs[i].commands);
+        if (i == 0 || options_specs[i].commands != options_specs[i - 1].commands) {
+            print_commands_of(out, options_specs[i].commands);
         }
-        print_spec(out, &specs[i]);
+        print_spec(out, &options_specs[i]);
     }
     (void)fputs("\nExit status:\n"
                 "  0  done\n"
@@ -392,7 +564,8 @@ void options_help(FILE *out)
                 "  3  refused: a condition did not hold; the entry in the way is printed\n"
                 "  4  unavailable: no replica could serve it; surely nothing happened\n"
                 "  5  outcome unknown: the write was sent and may have taken effect, or may\n"
-                "     still; it was not sent again. 'callsign get NAME' tells what holds\n"
-                "  6  the answer was not one of callsign's; nothing was changed\n",
+                "     still. 'callsign get NAME' tells what holds\n"
+                "  6  the answer was not one of callsign's; nothing was changed\n"
+                "  7  nothing changed until the wait was over\n",
                 out);
 }

@@ -5,22 +5,23 @@
 #include <string.h>
 
 #include "client/callsign.h"
+#include "client/print_table.h"
 #include "client/text.h"
 
-enum {
-    COLUMNS_MAX = 8,
-    ROWS_MAX = 1 + CALLSIGN_MEMBERS_MAX,
-    CELL_MAX = CALLSIGN_ADDRESS_MAX,
-    TEXT_MAX = 16 << 10, /* a name takes at most 6 bytes a byte */
-};
+#define BOLD   "\x1b[1m"
+#define RED    "\x1b[31m"
+#define GREEN  "\x1b[32m"
+#define YELLOW "\x1b[33m"
+#define NORMAL "\x1b[0m"
 
-/* Rows of cells that are as wide as their column needs. The last column is
- * not padded. */
-struct table {
-    unsigned columns;
-    unsigned rows;
-    char cells[ROWS_MAX][COLUMNS_MAX][CELL_MAX];
-};
+enum { TEXT_MAX = 16 << 10 }; /* a name takes at most 6 bytes a byte */
+
+static bool colors; /* for a terminal that wants them */
+
+void print_use_colors(bool use)
+{
+    colors = use;
+}
 
 void print_visible(FILE *out, const char *message)
 {
@@ -30,72 +31,6 @@ void print_visible(FILE *out, const char *message)
     text_put_visible(&t, message);
     (void)fputs(text_string(&t), out);
     text_fini(&t);
-}
-
-/* The columns a string takes on a terminal, near enough: one a code point. */
-static size_t width(const char *s)
-{
-    size_t n = 0;
-
-    for (; *s != '\0'; s++) {
-        n += ((unsigned char)*s & 0xc0) != 0x80;
-    }
-    return n;
-}
-
-static void print_table(FILE *out, const struct table *t)
-{
-    size_t widths[COLUMNS_MAX] = {0};
-
-    for (unsigned r = 0; r < t->rows; r++) {
-        for (unsigned c = 0; c < t->columns; c++) {
-            size_t w = width(t->cells[r][c]);
-
-            widths[c] = w > widths[c] ? w : widths[c];
-        }
-    }
-    for (unsigned r = 0; r < t->rows; r++) {
-        for (unsigned c = 0; c < t->columns; c++) {
-            size_t pad = widths[c] - width(t->cells[r][c]);
-
-            if (c + 1 == t->columns) {
-                (void)fprintf(out, "%s\n", t->cells[r][c]);
-            } else {
-                (void)fprintf(out, "%s%*s", t->cells[r][c], (int)pad + 2, "");
-            }
-        }
-    }
-}
-
-static void print_plain(FILE *out, const struct table *t)
-{
-    for (unsigned r = 1; r < t->rows; r++) {
-        for (unsigned c = 0; c < t->columns; c++) {
-            (void)fprintf(out, "%s%c", t->cells[r][c], c + 1 == t->columns ? '\n' : '\t');
-        }
-    }
-}
-
-static void put_cell(struct table *t, unsigned column, const char *value)
-{
-    (void)snprintf(t->cells[t->rows][column], CELL_MAX, "%s", value);
-}
-
-static void put_number(struct table *t, unsigned column, bool known, uint64_t value)
-{
-    if (known) {
-        (void)snprintf(t->cells[t->rows][column], CELL_MAX, "%" PRIu64, value);
-    } else {
-        put_cell(t, column, "-");
-    }
-}
-
-static void put_headings(struct table *t, const char *const *headings)
-{
-    for (t->columns = 0; headings[t->columns] != NULL; t->columns++) {
-        put_cell(t, t->columns, headings[t->columns]);
-    }
-    t->rows = 1;
 }
 
 static void put_entry_json(struct text *t, const struct callsign_entry *e)
@@ -123,85 +58,185 @@ static void print_entry_json(FILE *out, const struct callsign_entry *e)
     text_fini(&t);
 }
 
+/* Names are longer than cells, and come last. */
+static void put_name(FILE *out, const char *name)
+{
+    print_visible(out, name);
+    (void)fputc('\n', out);
+}
+
 void print_entry(FILE *out, enum print_form form, const struct callsign_entry *entry)
 {
-    static const char *const headings[] = {"NODE", "PROCESS", "REVISION", "ENV", "NAME", NULL};
-    static struct table t; /* 35 KiB: not on the stack */
+    static const char *const headings[] = {"NODE", "PROCESS", "REVISION", "ENV"};
+    const uint64_t values[] = {entry->node_id, entry->process_id, entry->revision, entry->env_id};
+    char cells[4][24];
 
     if (form == PRINT_JSON) {
         print_entry_json(out, entry);
         return;
     }
-    put_headings(&t, headings);
-    put_number(&t, 0, true, entry->node_id);
-    put_number(&t, 1, true, entry->process_id);
-    put_number(&t, 2, true, entry->revision);
-    put_number(&t, 3, true, entry->env_id);
-    t.columns = 4; /* the name is longer than a cell and comes last */
-    t.rows = 2;
-    if (form == PRINT_PLAIN) {
-        (void)fprintf(out, "%s\t%s\t%s\t%s\t", t.cells[1][0], t.cells[1][1], t.cells[1][2],
-                      t.cells[1][3]);
-    } else {
-        for (unsigned r = 0; r < 2; r++) {
-            for (unsigned c = 0; c < t.columns; c++) {
-                size_t other = strlen(t.cells[1 - r][c]);
-                size_t own = strlen(t.cells[r][c]);
-
-                (void)fprintf(out, "%s%*s", t.cells[r][c], (int)(other > own ? other - own : 0) + 2,
-                              "");
-            }
-            if (r == 0) {
-                (void)fprintf(out, "%s\n", headings[4]);
-            }
-        }
+    for (unsigned c = 0; c < 4; c++) {
+        (void)snprintf(cells[c], sizeof(cells[c]), "%" PRIu64, values[c]);
     }
-    print_visible(out, entry->name);
+    if (form == PRINT_PLAIN) {
+        (void)fprintf(out, "%s\t%s\t%s\t%s\t", cells[0], cells[1], cells[2], cells[3]);
+        put_name(out, entry->name);
+        return;
+    }
+    (void)fputs(colors ? BOLD : "", out);
+    for (unsigned c = 0; c < 4; c++) {
+        (void)fprintf(out, "%-*s  ", (int)strlen(cells[c]), headings[c]);
+    }
+    (void)fprintf(out, "NAME%s\n", colors ? NORMAL : "");
+    for (unsigned c = 0; c < 4; c++) {
+        (void)fprintf(out, "%-*s  ", (int)strlen(headings[c]), cells[c]);
+    }
+    put_name(out, entry->name);
+}
+
+/* --- Events --------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    const char *color;
+} kinds[] = {
+    [CALLSIGN_EVENT_PUT] = {"put", GREEN},
+    [CALLSIGN_EVENT_REMOVE] = {"remove", RED},
+    [CALLSIGN_EVENT_NODE_DOWN] = {"node_down", RED},
+    [CALLSIGN_EVENT_BOOKMARK] = {"bookmark", ""},
+    [CALLSIGN_EVENT_RESET] = {"reset", YELLOW},
+    [CALLSIGN_EVENT_SYNCED] = {"synced", ""},
+    [CALLSIGN_EVENT_DISCONNECTED] = {"disconnected", YELLOW},
+};
+
+static void put_member(struct text *t, const char *name, uint64_t value)
+{
+    text_put_string(t, name);
+    text_put_u64(t, value);
+}
+
+static void print_event_json(FILE *out, const struct callsign_event *e)
+{
+    struct text t;
+
+    text_init(&t, TEXT_MAX);
+    text_put_string(&t, "{\"event\":\"");
+    text_put_string(&t, kinds[e->kind].name);
+    put_member(&t, "\",\"revision\":", e->revision);
+    if (e->kind == CALLSIGN_EVENT_PUT) {
+        text_put_string(&t, ",\"entry\":");
+        put_entry_json(&t, &e->entry);
+    } else if (e->kind == CALLSIGN_EVENT_REMOVE) {
+        text_put_string(&t, ",\"name\":");
+        text_put_json(&t, e->entry.name);
+        put_member(&t, ",\"env_id\":", e->entry.env_id);
+    } else if (e->kind == CALLSIGN_EVENT_NODE_DOWN) {
+        put_member(&t, ",\"node_id\":", e->node_id);
+        put_member(&t, ",\"removed\":", e->removed);
+    }
+    if (e->has_previous) {
+        put_member(&t, ",\"previous\":{\"node_id\":", e->previous_node_id);
+        put_member(&t, ",\"process_id\":", e->previous_process_id);
+        put_member(&t, ",\"revision\":", e->previous_revision);
+        text_put_string(&t, "}");
+    }
+    text_put_string(&t, "}");
+    (void)fprintf(out, "%s\n", text_string(&t));
+    text_fini(&t);
+}
+
+/* Columns: event, revision, node, process, name; what there is not is "-". */
+void print_event(FILE *out, enum print_form form, const struct callsign_event *e)
+{
+    const char *separator = form == PRINT_TABLE ? "  " : "\t";
+    bool has_owner = e->kind == CALLSIGN_EVENT_PUT;
+
+    if (form == PRINT_JSON) {
+        print_event_json(out, e);
+        return;
+    }
+    (void)fprintf(out, "%s%-*s%s%s%" PRIu64 "%s", colors ? kinds[e->kind].color : "",
+                  form == PRINT_TABLE ? 12 : 0, kinds[e->kind].name, colors ? NORMAL : "",
+                  separator, e->revision, separator);
+    if (has_owner) {
+        (void)fprintf(out, "%" PRIu64 "%s%" PRIu64 "%s", e->entry.node_id, separator,
+                      e->entry.process_id, separator);
+    } else if (e->kind == CALLSIGN_EVENT_NODE_DOWN) {
+        (void)fprintf(out, "%" PRIu64 "%s-%s", e->node_id, separator, separator);
+    } else {
+        (void)fprintf(out, "-%s-%s", separator, separator);
+    }
+    put_name(out, has_owner || e->kind == CALLSIGN_EVENT_REMOVE ? e->entry.name : "-");
+}
+
+/* --- The cluster ------------------------------------------------------------------ */
+
+void print_members(FILE *out, enum print_form form, const struct callsign_cluster *cluster)
+{
+    static const char *const headings[] = {"ID",   "ROLE", "LEADER",       "CONNECTED", "LAG",
+                                           "PEER", "HTTP", "LAST CONTACT", NULL};
+    static struct print_table t;
+
+    print_table_begin(&t, headings);
+    for (unsigned i = 0; i < cluster->members_count; i++) {
+        const struct callsign_member *m = &cluster->members[i];
+        char contact[32];
+
+        print_table_number(&t, 0, true, m->id);
+        print_table_text(&t, 1, m->role);
+        print_table_text(&t, 2, m->leader ? "yes" : "no");
+        print_table_text(&t, 3,
+                         m->id == cluster->replica_id ? "self"
+                         : m->connected               ? "yes"
+                                                      : "no");
+        print_table_number(&t, 4, m->lag_known, m->lag);
+        print_table_text(&t, 5, m->peer_address);
+        print_table_text(&t, 6, m->http_address);
+        (void)snprintf(contact, sizeof(contact), "%" PRIu64 "%s", m->last_contact_ms,
+                       form == PRINT_TABLE ? " ms" : "");
+        print_table_text(&t, 7, m->last_contact_known ? contact : "");
+        print_table_row(&t);
+    }
+    if (form == PRINT_PLAIN) {
+        print_table_plain(out, &t);
+    } else {
+        print_table_padded(out, &t, colors);
+    }
+}
+
+void print_health(FILE *out, const struct callsign_cluster *cluster)
+{
+    const char *color = strcmp(cluster->health, "ok") == 0         ? GREEN
+                        : strcmp(cluster->health, "degraded") == 0 ? YELLOW
+                                                                   : RED;
+
+    (void)fprintf(out, "%s", colors ? color : "");
+    print_visible(out, cluster->health);
+    (void)fprintf(out, "%s%s", colors ? NORMAL : "", cluster->why[0] != '\0' ? ": " : "");
+    print_visible(out, cluster->why);
     (void)fputc('\n', out);
 }
 
 void print_cluster(FILE *out, enum print_form form, const struct callsign_cluster *cluster)
 {
-    static const char *const headings[] = {"ID",   "ROLE", "LEADER",       "CONNECTED", "LAG",
-                                           "PEER", "HTTP", "LAST CONTACT", NULL};
-    static struct table t;
-
-    put_headings(&t, headings);
-    for (unsigned i = 0; i < cluster->members_count; i++) {
-        const struct callsign_member *m = &cluster->members[i];
-
-        put_number(&t, 0, true, m->id);
-        put_cell(&t, 1, m->role);
-        put_cell(&t, 2, m->leader ? "yes" : "no");
-        put_cell(&t, 3, m->id == cluster->replica_id ? "self" : m->connected ? "yes" : "no");
-        put_number(&t, 4, m->lag_known, m->lag);
-        put_cell(&t, 5, m->peer_address);
-        put_cell(&t, 6, m->http_address[0] != '\0' ? m->http_address : "-");
-        put_number(&t, 7, m->last_contact_known, m->last_contact_ms);
-        if (m->last_contact_known && form == PRINT_TABLE) {
-            (void)snprintf(t.cells[t.rows][7], CELL_MAX, "%" PRIu64 " ms", m->last_contact_ms);
+    if (form == PRINT_TABLE) {
+        (void)fputs("health    ", out);
+        print_health(out, cluster);
+        (void)fprintf(out, "seen by   replica %" PRIu64 ", %s, %s\n", cluster->replica_id,
+                      cluster->state, cluster->ready ? "ready" : "not ready");
+        if (cluster->leader_id != 0) {
+            (void)fprintf(out, "leader    replica %" PRIu64 " in term %" PRIu64 "\n",
+                          cluster->leader_id, cluster->term);
+        } else {
+            (void)fprintf(out, "leader    none known in term %" PRIu64 "\n", cluster->term);
         }
-        t.rows++;
+        (void)fprintf(out,
+                      "revision  %" PRIu64 ", %" PRIu64 " names\n"
+                      "log       applied %" PRIu64 ", committed %" PRIu64 "\n\n",
+                      cluster->revision, cluster->names, cluster->applied_index,
+                      cluster->commit_index);
     }
-    if (form == PRINT_PLAIN) {
-        print_plain(out, &t);
-        return;
-    }
-    (void)fprintf(out, "health    %s%s", cluster->health, cluster->why[0] != '\0' ? ": " : "");
-    print_visible(out, cluster->why);
-    (void)fprintf(out, "\nseen by   replica %" PRIu64 ", %s, %s\n", cluster->replica_id,
-                  cluster->state, cluster->ready ? "ready" : "not ready");
-    if (cluster->leader_id != 0) {
-        (void)fprintf(out, "leader    replica %" PRIu64 " in term %" PRIu64 "\n",
-                      cluster->leader_id, cluster->term);
-    } else {
-        (void)fprintf(out, "leader    none known in term %" PRIu64 "\n", cluster->term);
-    }
-    (void)fprintf(out,
-                  "revision  %" PRIu64 ", %" PRIu64 " names\n"
-                  "log       applied %" PRIu64 ", committed %" PRIu64 "\n\n",
-                  cluster->revision, cluster->names, cluster->applied_index, cluster->commit_index);
-    print_table(out, &t);
+    print_members(out, form, cluster);
 }
 
 void print_failure_json(FILE *out, const struct callsign_answer *answer)

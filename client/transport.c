@@ -197,21 +197,6 @@ enum link_attempt transport_try(struct transport *t, struct link *l,
     return attempt;
 }
 
-/* What remains, shared among the endpoints that can still be turned to. What
- * is sent once gets all of it: afterwards there is no next endpoint. */
-static uint64_t attempt_ms(const struct transport_request *request, uint64_t left_ms,
-                           size_t endpoints_left)
-{
-    uint64_t hold = request->hold_ms < left_ms ? request->hold_ms : left_ms;
-    uint64_t share =
-        request->kind == TRANSPORT_ONCE ? left_ms : hold + (left_ms - hold) / endpoints_left;
-
-    if (share < ATTEMPT_MIN_MS) {
-        share = left_ms < ATTEMPT_MIN_MS ? left_ms : ATTEMPT_MIN_MS;
-    }
-    return share > 0 ? share : 1;
-}
-
 /* A request on its way over the endpoints. */
 struct journey {
     struct transport *transport;
@@ -221,6 +206,20 @@ struct journey {
     struct transport_result *result;
     uint64_t lost_since_ms; /* the first attempt that was lost; 0: none was */
 };
+
+/* What remains, shared among the endpoints that can still be turned to. What
+ * is sent once gets all of it: afterwards there is no next endpoint. */
+static uint64_t attempt_ms(const struct journey *j, uint64_t left_ms, size_t endpoints_left)
+{
+    uint64_t hold = j->wanted->hold_ms < left_ms ? j->wanted->hold_ms : left_ms;
+    uint64_t share =
+        j->wanted->kind == TRANSPORT_ONCE ? left_ms : hold + (left_ms - hold) / endpoints_left;
+
+    if (share < ATTEMPT_MIN_MS) {
+        share = left_ms < ATTEMPT_MIN_MS ? left_ms : ATTEMPT_MIN_MS;
+    }
+    return share > 0 ? share : 1;
+}
 
 /* What a round over all endpoints came to. */
 enum round {
@@ -256,8 +255,7 @@ static enum round try_round(struct journey *j)
             break;
         }
         j->result->endpoint = e->url;
-        attempt =
-            link_try(j->link, e->url, &j->request, attempt_ms(j->wanted, left, t->count - i), why);
+        attempt = link_try(j->link, e->url, &j->request, attempt_ms(j, left, t->count - i), why);
         if (a->served_by != 0) {
             atomic_store_explicit(&e->replica, a->served_by, memory_order_relaxed);
         }

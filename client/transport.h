@@ -7,7 +7,7 @@
  *
  *     what happened                        READ      REPEATABLE  ONCE
  *     no connection, or nothing was sent   next      next        next
- *     503 with one of callsign's codes     next      next        next
+ *     503 of a replica, or with its codes   next      next        next
  *     sent, but no whole answer            next      next, lost  UNKNOWN
  *     504, or a 5xx that is not ours       next      next, lost  UNKNOWN
  *     any other answer                     ANSWERED  ANSWERED    ANSWERED

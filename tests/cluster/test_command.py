@@ -5,13 +5,14 @@ import os
 import pty
 import socket
 import subprocess
+import time
 
 import pytest
 
 import api
 import cluster as clusters
 
-DONE, NOT_FOUND, USAGE, REFUSED, UNAVAILABLE, UNKNOWN, FAILED = range(7)
+DONE, NOT_FOUND, USAGE, REFUSED, UNAVAILABLE, UNKNOWN, FAILED, UNCHANGED = range(8)
 
 
 def url(replica):
@@ -137,13 +138,70 @@ def test_a_table_on_a_terminal(shared):
         assert process.wait(20) == DONE
     os.close(parent)
     heading, row = shown.decode().splitlines()
-    assert heading.split() == ["NODE", "PROCESS", "REVISION", "ENV", "NAME"]
-    assert "\x1b" not in shown.decode() and "\\x1B[2J" in row
+    assert heading.startswith("\x1b[1m") and heading.endswith("\x1b[0m")  # bold
+    assert heading[4:-4].split() == ["NODE", "PROCESS", "REVISION", "ENV", "NAME"]
+    assert "\x1b" not in row and "\\x1B[2J" in row
+
+
+def test_colors(shared):
+    """Only on a terminal, unless somebody asks."""
+    plain = callsign("health", endpoints=[shared[1]])
+    assert (plain.returncode, plain.stdout) == (DONE, "ok\n")
+    asked = callsign("health", "--color", "always", endpoints=[shared[1]])
+    assert asked.stdout == "\x1b[32mok\x1b[0m\n"
+    assert "\x1b" not in callsign("status", "--color", "never", endpoints=[shared[1]]).stdout
+
+
+def test_health_and_version(shared):
+    shown = callsign("health", "--json", endpoints=[shared[1]])
+    assert json.loads(shown.stdout) == {"health": "ok"}
+    assert callsign("version", endpoints=[shared[1]]).stdout.startswith("callsign ")
+    assert "raft" in json.loads(callsign("version", "--json", endpoints=[shared[1]]).stdout)
+    rows = callsign("member", "list", endpoints=[shared[1]]).stdout.splitlines()
+    assert [row.split("\t")[0] for row in rows] == ["1", "2", "3"]
+
+
+def test_nodes(shared, name):
+    ask = [shared[1]]
+    assert callsign("node", "up", 77, "--ttl", 600, "--address", "10.0.0.1:1", endpoints=ask) \
+        .returncode == DONE
+    callsign("put", name, 77, 1, endpoints=ask)
+    listed = callsign("node", "list", endpoints=ask).stdout
+    rows = [line.split("\t") for line in listed.splitlines()]
+    row = next(r for r in rows if r[0] == "77")
+    assert row[1:3] + row[4:] == ["up", "600000", "1", "10.0.0.1:1"]
+    listed = json.loads(callsign("node", "list", "--json", endpoints=ask).stdout)
+    assert 77 in [n["node_id"] for n in listed["nodes"]]
+    down = callsign("node", "down", 77, endpoints=ask)
+    assert (down.returncode, down.stdout) == (DONE, "1\n")
+    assert callsign("get", name, endpoints=ask).returncode == NOT_FOUND
+    refused = callsign("put", name, 77, 1, endpoints=ask)
+    assert refused.returncode == REFUSED and "node_down" in refused.stderr
+    never = callsign("node", "down", 4711, endpoints=ask)
+    assert never.returncode == NOT_FOUND and "lease" in never.stderr
+
+
+def test_a_kept_lease(shared, name):
+    """Kept over many times its length, and given up at once in the end."""
+    ask = [shared[2]]
+    with subprocess.Popen([clusters.COMMAND, "node", "keep", "78", "--ttl", "1", "--json",
+                           "--endpoint", url(shared[2])], text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as keeper:
+        assert json.loads(keeper.stdout.readline()) == {"outcome": "done"}
+        assert callsign("put", name, 78, 1, endpoints=ask).returncode == DONE
+        time.sleep(4)  # four times the lease
+        assert callsign("get", name, endpoints=ask).returncode == DONE
+        keeper.terminate()
+        assert keeper.wait(20) == DONE and keeper.stderr.read() == ""
+    assert callsign("get", name, endpoints=ask).returncode == NOT_FOUND
 
 
 def test_usage():
-    for arguments in ([], ["frob"], ["get"], ["put", "n", "1"], ["put", "n", "-1", "2"],
-                      ["get", "n", "--if-absent"], ["get", "n", "--endpoint", "ftp://x"]):
+    for arguments in ([], ["frob"], ["claim"], ["node", "frob"], ["claim", "take", "n"],
+                      ["get", "n", "--wait", "1"], ["watch", "n", "--prefix", "m"],
+                      ["node", "up", "x"], ["health", "--color", "red"], ["get"],
+                      ["put", "n", "1"], ["put", "n", "-1", "2"], ["get", "n", "--if-absent"],
+                      ["get", "n", "--endpoint", "ftp://x"]):
         shown = callsign(*arguments)
         assert shown.returncode == USAGE, arguments
         assert shown.stderr.startswith("callsign: ") and shown.stdout == ""
@@ -151,6 +209,53 @@ def test_usage():
     for word in ("put", "get", "remove", "status", "--endpoint", "--json", "unknown"):
         assert word in callsign("--help").stdout
     assert callsign("--version").stdout.startswith("callsign ")
+
+
+def need_route(cluster, path):
+    """The client knows the whole contract, whatever the daemons of this tree serve."""
+    if path not in cluster[1].ask("GET", "/openapi.json").json()["paths"]:
+        pytest.skip(f"these daemons do not serve {path}")
+
+
+def test_watch(shared, name):
+    need_route(shared, "/api/watch")
+    with subprocess.Popen([clusters.COMMAND, "watch", name, "--json", "--endpoint",
+                           url(shared[1])], text=True, stdout=subprocess.PIPE) as watcher:
+        def told():
+            return json.loads(watcher.stdout.readline())
+
+        assert told()["event"] == "synced"
+        callsign("put", name, 3, 42, endpoints=[shared[2]])
+        put = told()
+        assert (put["event"], put["entry"]["process_id"]) == ("put", 42)
+        waited = callsign("get", name, "--after", put["revision"], "--wait", 0.2,
+                          endpoints=[shared[1]])
+        assert waited.returncode == UNCHANGED
+        callsign("remove", name, endpoints=[shared[3]])
+        removed = told()
+        assert (removed["event"], removed["name"]) == ("remove", name)
+        assert removed["previous"]["process_id"] == 42
+        watcher.terminate()
+    later = ("get", name, "--after", put["revision"], "--wait", 5)
+    assert callsign(*later, endpoints=[shared[1]]).returncode == NOT_FOUND
+
+
+def test_claims(shared, name):
+    need_route(shared, "/api/claims")
+    ask = [shared[1]]
+    taken = callsign("claim", "take", name, 3, "--json", endpoints=ask)
+    claim = json.loads(taken.stdout)["claim_id"]
+    second = callsign("claim", "take", name, 4, endpoints=ask)
+    assert second.returncode == REFUSED and "name_claimed" in second.stderr
+    assert callsign("claim", "abort", claim, endpoints=ask).returncode == DONE
+    word, claim, _ = callsign("claim", "take", name, 4, endpoints=ask).stdout.split()
+    assert word == "claim"
+    confirmed = callsign("claim", "confirm", claim, 42, endpoints=[shared[2]])
+    assert confirmed.returncode == DONE and confirmed.stdout.startswith("4\t42\t")
+    late = callsign("claim", "confirm", claim, 42, endpoints=ask)
+    assert late.returncode == NOT_FOUND and "claim" in late.stderr
+    found = callsign("claim", "take", name, 5, endpoints=ask)
+    assert found.stdout == confirmed.stdout
 
 
 def test_a_request_the_replica_refuses(shared):
@@ -182,18 +287,26 @@ def test_next_endpoint_on_failure(new_cluster):
 
 
 def test_a_replica_that_sleeps(new_cluster):
-    """Reads go on to the next endpoint; a write that was sent does not."""
+    """What was sent to it goes to the next endpoint too, a write under the same
+    key: when the replica wakes, it does not apply it once more."""
     cluster = new_cluster().start().wait_ready()
     sleeper, awake = cluster.followers()
     assert callsign("put", "n", 1, 1, endpoints=[awake]).returncode == DONE
     sleeper.pause()
     read = callsign("get", "n", "--timeout", 4, endpoints=[sleeper, awake])
     assert read.returncode == DONE and read.stdout.startswith("1\t1\t")
-    write = callsign("put", "n", 1, 2, "--timeout", 1, endpoints=[sleeper, awake])
-    assert write.returncode == UNKNOWN
-    assert "unknown" in write.stderr and "callsign get" in write.stderr
-    assert callsign("get", "n", endpoints=[awake]).stdout.startswith("1\t1\t"), "sent twice"
+    write = callsign("put", "n", 1, 2, "--timeout", 4, endpoints=[sleeper, awake])
+    assert write.returncode == DONE and write.stdout.startswith("1\t2\t")
+    later = callsign("put", "n", 1, 3, endpoints=[awake])
+    lost = callsign("put", "m", 1, 4, "--timeout", 1, endpoints=[sleeper])
+    assert lost.returncode == UNKNOWN
+    assert "unknown" in lost.stderr and "callsign get" in lost.stderr
     sleeper.resume()
+    # By the time that it answers it has seen what it had received; whether it still
+    # applies the write that nobody waits for is its own affair.
+    clusters.eventually("it is awake", lambda: callsign(
+        "get", "n", endpoints=[sleeper]).returncode == DONE)
+    assert callsign("get", "n", endpoints=[awake]).stdout == later.stdout, "applied twice"
 
 
 def test_without_a_quorum(new_cluster):

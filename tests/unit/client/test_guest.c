@@ -143,12 +143,72 @@ static void traps_on_an_outage(void **state)
     }
 }
 
+static uint64_t load(uint32_t at)
+{
+    uint64_t value = 0;
+
+    for (unsigned i = 0; i < 8; i++) {
+        value |= (uint64_t)memory[at + i] << (8 * i);
+    }
+    return value;
+}
+
+static enum callsign_trap spawn_begin(struct callsign_guest_spawn *s, uint32_t *ret)
+{
+    return callsign_guest_spawn_begin(&guest, memory, MEMORY_BYTES, s, ret);
+}
+
+static enum callsign_trap spawn_confirm(const struct callsign_guest_spawn *s, uint64_t process_id,
+                                        uint32_t *ret)
+{
+    return callsign_guest_spawn_confirm(&guest, memory, MEMORY_BYTES, s, process_id, ret);
+}
+
+static void gets_or_spawns(void **state)
+{
+    struct callsign_guest_spawn first = {
+        .name_len = 4, .node_id_ptr = 100, .process_id_ptr = 108, .node_id = 3, .ttl_ms = 60000};
+    struct callsign_guest_spawn second = first;
+    uint32_t result = 99;
+
+    (void)state;
+    second.node_id_ptr = MEMORY_BYTES - 7;
+    assert_int_equal(spawn_begin(&second, &result), CALLSIGN_TRAP_MEMORY);
+    second.node_id_ptr = 100;
+    assert_int_equal(spawn_begin(&first, &result), CALLSIGN_TRAP_NONE);
+    assert_int_equal(result, 0);
+    assert_int_equal(memory[100], 0xaa);
+    /* Somebody else is spawning; it fails, and the next one may. */
+    assert_int_equal(spawn_begin(&second, &result), CALLSIGN_TRAP_REFUSED);
+    assert_string_equal(guest.answer.code, "name_claimed");
+    assert_int_equal(callsign_guest_spawn_abort(&guest, &first), CALLSIGN_TRAP_NONE);
+    assert_int_equal(spawn_begin(&second, &result), CALLSIGN_TRAP_NONE);
+    assert_int_equal(result, 0);
+    /* The first one's claim has ended, and nobody is registered: no result. */
+    assert_int_equal(spawn_confirm(&first, 41, &result), CALLSIGN_TRAP_REFUSED);
+    assert_int_equal(spawn_confirm(&second, 42, &result), CALLSIGN_TRAP_NONE);
+    assert_int_equal(result, 0);
+    assert_int_equal(load(100), 3);
+    assert_int_equal(load(108), 42);
+    /* Too late: the one that is registered is told. */
+    memset(memory + 100, 0xaa, 16);
+    assert_int_equal(spawn_confirm(&first, 41, &result), CALLSIGN_TRAP_NONE);
+    assert_int_equal(result, 2);
+    assert_int_equal(load(108), 42);
+    memset(memory + 100, 0xaa, 16);
+    assert_int_equal(spawn_begin(&first, &result), CALLSIGN_TRAP_NONE);
+    assert_int_equal(result, 2);
+    assert_int_equal(load(100), 3);
+    assert_int_equal(load(108), 42);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(stores_little_endian_without_alignment, open_guest,
                                         close_guest),
         cmocka_unit_test_setup_teardown(traps_at_the_edges, open_guest, close_guest),
+        cmocka_unit_test_setup_teardown(gets_or_spawns, open_guest, close_guest),
         cmocka_unit_test_setup_teardown(traps_on_an_outage, open_guest, close_guest),
     };
 

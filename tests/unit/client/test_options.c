@@ -84,6 +84,36 @@ static void takes_every_option(void **state)
     assert_int_equal(parse("put --version", NULL), OPTIONS_VERSION);
 }
 
+static void takes_second_words(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("claim take n 3 --ttl 1.5 --wait 30", NULL), OPTIONS_RUN);
+    assert_int_equal(o.command, OPTIONS_CLAIM);
+    assert_int_equal(o.node_id, 3);
+    assert_int_equal(o.ttl_ms, 1500);
+    assert_int_equal(o.wait_ms, 30000);
+    assert_int_equal(parse("claim confirm c-1 42", NULL), OPTIONS_RUN);
+    assert_int_equal(o.command, OPTIONS_CLAIM_CONFIRM);
+    assert_string_equal(o.name, "c-1");
+    assert_int_equal(o.process_id, 42);
+    assert_int_equal(parse("member add 4 h:1 h:2", NULL), OPTIONS_RUN);
+    assert_int_equal(o.node_id, 4);
+    assert_string_equal(o.peer_address, "h:1");
+    assert_string_equal(o.http_address, "h:2");
+    assert_int_equal(parse("node down 18446744073709551615", NULL), OPTIONS_RUN);
+    assert_true(o.node_id == UINT64_MAX);
+    assert_int_equal(parse("watch", NULL), OPTIONS_RUN);
+    assert_null(o.name);
+    assert_int_equal(parse("watch n --after 7", NULL), OPTIONS_RUN);
+    assert_string_equal(o.name, "n");
+    assert_true(o.has_after && o.after == 7);
+    assert_int_equal(parse("claim", NULL), OPTIONS_USAGE);
+    assert_non_null(strstr(why, "take, confirm, abort"));
+    assert_int_equal(parse("node up 1 --ttl 0.5", NULL), OPTIONS_USAGE);
+    assert_int_equal(parse("node list x", NULL), OPTIONS_USAGE);
+    assert_int_equal(parse("snapshot save", NULL), OPTIONS_USAGE);
+}
+
 static void takes_the_environment(void **state)
 {
     (void)state;
@@ -143,9 +173,8 @@ static void refuses_the_rest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(has_defaults),
-        cmocka_unit_test(takes_every_option),
-        cmocka_unit_test(takes_the_environment),
+        cmocka_unit_test(has_defaults),       cmocka_unit_test(takes_every_option),
+        cmocka_unit_test(takes_second_words), cmocka_unit_test(takes_the_environment),
         cmocka_unit_test(refuses_the_rest),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,9 @@ static const struct step ok[] = {
                   "Callsign-Served-By: 3\r\n\r\n{\"a\":1}"}};
 static const struct step no_leader[] = {
     {STEP_ANSWER, PROBLEM("503 Service Unavailable", "20", "no_leader")}};
+static const struct step later_503[] = {
+    {STEP_ANSWER, "HTTP/1.1 503 No\r\nCallsign-Served-By: 3\r\nContent-Length: 21\r\n\r\n"
+                  "{\"code\":\"of_a_later\"}"}};
 static const struct step closes[] = {{STEP_CLOSE, NULL}};
 static const struct step resets[] = {{STEP_RESET, NULL}};
 static const struct step silent[] = {{STEP_SILENCE, NULL}};
@@ -117,13 +120,13 @@ static void follows_the_table(void **state)
         bool once_second; /* whether the second server gets a request */
         bool other_second;
     } table[] = {
-        {NULL, false, true, true},       {no_leader, false, true, true},
-        {closes, true, false, true},     {resets, true, false, true},
-        {silent, true, false, true},     {unknown, true, false, true},
-        {alien_503, true, false, true},  {alien_502, true, false, true},
-        {short_body, true, false, true}, {garbage, true, false, true},
-        {moved, false, false, false},    {exhausted, false, false, false},
-        {ok, false, false, false},
+        {NULL, false, true, true},        {no_leader, false, true, true},
+        {later_503, false, true, true},   {closes, true, false, true},
+        {resets, true, false, true},      {silent, true, false, true},
+        {unknown, true, false, true},     {alien_503, true, false, true},
+        {alien_502, true, false, true},   {short_body, true, false, true},
+        {garbage, true, false, true},     {moved, false, false, false},
+        {exhausted, false, false, false}, {ok, false, false, false},
     };
 
     (void)state;
