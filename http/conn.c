@@ -98,6 +98,7 @@ void conn_on_notify(void *cls, struct MHD_Connection *connection, void **socket_
         }
         list_remove(&c->phase_link);
         list_remove(&c->link);
+        t->room_made = t->room_made || t->count > t->max;
         t->count--;
         t->cut_count -= c->phase == CONN_CUT;
         free(c);

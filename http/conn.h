@@ -64,6 +64,7 @@ struct conn_table {
     unsigned count;
     unsigned cut_count; /* of them on their way out */
     unsigned max;
+    bool room_made; /* one beyond `max` has closed: whoever stopped accepting may go on */
     uint32_t request_timeout_ms;
     uint32_t idle_timeout_ms;
     uint64_t now_ms;       /* the thread's clock, set once a loop turn */

@@ -114,6 +114,10 @@ static void run_daemon(struct server_thread *t)
         t->runnable = false;
         t->host.again = false;
         MHD_run(t->daemon);
+        /* At its limit it takes the listening socket out of its epoll set, and only a run that
+         * begins with room puts it back; nothing else would wake it for that. */
+        t->runnable = t->host.conns.room_made;
+        t->host.conns.room_made = false;
     }
 }
 

@@ -393,6 +393,7 @@ static void many_answers_at_once(void **state)
 static void a_silent_core_is_answered_for(void **state)
 {
     struct http_config config = httpfixture_config();
+    struct rawhttp *put, *get;
     struct httpfixture f;
 
     (void)state;
@@ -400,10 +401,9 @@ static void a_silent_core_is_answered_for(void **state)
     config.connections_max = 2; /* four requests may be in the core */
     httpfixture_start(&f, &config);
     testcore_hold(f.core, true);
+    put = rawhttp_open(f.port);
+    get = rawhttp_open(f.port);
     for (int i = 0; i < 2; i++) {
-        struct rawhttp *put = rawhttp_open(f.port);
-        struct rawhttp *get = rawhttp_open(f.port);
-
         rawhttp_send_text(put, PUT_X);
         rawhttp_send_text(get, GET_X);
         rawhttp_read(put, false, WAIT_MS, &answer);
@@ -412,10 +412,9 @@ static void a_silent_core_is_answered_for(void **state)
         rawhttp_read(get, false, WAIT_MS, &answer);
         assert_int_equal(answer.status, 503);
         assert_true(answer_has("overloaded"));
-        rawhttp_close(put);
-        rawhttp_close(get);
     }
-    rawhttp_once(f.port, PUT_X, &answer);
+    rawhttp_send_text(put, PUT_X);
+    rawhttp_read(put, false, WAIT_MS, &answer);
     assert_int_equal(answer.status, 503);
     assert_true(answer_has("overloaded"));
     expect_ok(f.port);
@@ -425,6 +424,8 @@ static void a_silent_core_is_answered_for(void **state)
         rawhttp_once(f.port, GET_X, &answer);
     } while (answer.status == 503);
     assert_int_equal(answer.status, 200);
+    rawhttp_close(put);
+    rawhttp_close(get);
     httpfixture_stop(&f, 1000);
 }
 
