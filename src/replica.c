@@ -146,7 +146,7 @@ static void measure_turn(struct replica *r)
     uint64_t woken_us = r->woken_ms * 1000;
     uint64_t busy_us = now_us - (woken_us > r->slept_us ? woken_us : r->slept_us);
 
-    if (busy_us > r->stall_max_us) {
+    if (r->slept_us != 0 && busy_us > r->stall_max_us) { /* the first turn has no beginning */
         r->stall_max_us = busy_us;
     }
     r->slept_us = now_us;
