@@ -39,6 +39,14 @@ void api_nodes_list(struct exchange *x);
 /* Of either. */
 void api_nodes_get_answer(struct exchange *x);
 
+/* /api/claims: api_claims.c */
+void api_claims_post(struct exchange *x);
+void api_claims_post_answer(struct exchange *x);
+void api_claims_confirm(struct exchange *x);
+void api_claims_confirm_answer(struct exchange *x);
+void api_claims_abort(struct exchange *x);
+void api_claims_abort_answer(struct exchange *x);
+
 /* /api/cluster: api_cluster.c */
 void api_cluster_get(struct exchange *x);
 void api_cluster_get_answer(struct exchange *x);

@@ -110,7 +110,8 @@ bool auth_permits_read(const struct exchange *x, const struct token *t)
 
 static bool permits_one(const struct command *c, const struct token *t)
 {
-    bool of_node = c->op == COMMAND_PUT || (c->flags & COMMAND_IF_OWNER) != 0;
+    bool of_node =
+        c->op == COMMAND_PUT || c->op == COMMAND_CLAIM || (c->flags & COMMAND_IF_OWNER) != 0;
 
     if (!token_has_env(t, c->env_id)) {
         return false;

@@ -62,6 +62,7 @@ void exchange_host_init(struct exchange_host *h, struct service *service,
     h->conns.max = (config->connections_max + threads - 1) / threads;
     h->conns.now_ms = h->started_ms;
     list_init(&h->waiting);
+    list_init(&h->holding);
     list_init(&h->free);
 }
 
@@ -235,16 +236,22 @@ static void abandon(struct exchange *x)
     make_ready(x);
 }
 
-void exchange_expire(struct exchange_host *h, bool all)
+static void expire(struct exchange_host *h, struct list *waiting, bool all)
 {
-    while (!list_empty(&h->waiting)) {
-        struct exchange *x = LIST_ENTRY(h->waiting.next, struct exchange, link);
+    while (!list_empty(waiting)) {
+        struct exchange *x = LIST_ENTRY(waiting->next, struct exchange, link);
 
         if (!all && x->expires_ms > h->conns.now_ms) {
             return;
         }
         abandon(x);
     }
+}
+
+void exchange_expire(struct exchange_host *h, bool all)
+{
+    expire(h, &h->waiting, all);
+    expire(h, &h->holding, all);
 }
 
 /* --- The answer ----------------------------------------------------------- */
@@ -440,16 +447,16 @@ static enum MHD_Result ask_core(struct exchange *x)
     struct exchange_host *h = x->host;
 
     x->waits_ms = h->conns.now_ms;
-    x->request.timeout_ms = h->config->request_timeout_ms;
+    x->request.timeout_ms = h->config->request_timeout_ms + x->request.wait_ms;
     x->request.owner = x;
     x->state = EXCHANGE_WAIT;
-    x->expires_ms = h->conns.now_ms + h->config->request_timeout_ms + CORE_SLACK_MS;
+    x->expires_ms = h->conns.now_ms + x->request.timeout_ms + CORE_SLACK_MS;
     x->in_core = true;
     h->in_core++;
-    list_push_back(&h->waiting, &x->link);
+    list_push_back(x->request.wait_ms > 0 ? &h->holding : &h->waiting, &x->link);
     service_submit(h->port, &x->request);
     h->unflushed = true;
-    if (h->hovering < EXCHANGE_HOVER_MAX) {
+    if (h->hovering < EXCHANGE_HOVER_MAX && x->request.wait_ms == 0) {
         x->hovers = true;
         h->hovering++;
     } else {

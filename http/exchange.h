@@ -104,6 +104,7 @@ struct exchange_host {
     unsigned in_core; /* exchanges the core knows */
     unsigned in_core_max;
     struct list waiting; /* in WAIT, the longest first */
+    struct list holding; /* in WAIT, and may wait for long */
     struct list free;    /* kept for reuse */
     unsigned free_count;
 };

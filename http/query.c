@@ -36,6 +36,7 @@ static const struct param params[] = {
     {"prefix", QUERY_PREFIX, ERR_BAD_QUERY, 0,
      "prefix= is not 0 to 1024 bytes of percent-encoded UTF-8 without NUL"},
     {"limit", QUERY_LIMIT, ERR_BAD_QUERY, 0, "limit= is not an integer from 1 to 1000"},
+    {"wait", QUERY_WAIT, ERR_BAD_QUERY, 0, "wait= is not an integer from 0 to 30"},
     {"cursor", QUERY_CURSOR, ERR_BAD_QUERY, 0,
      "cursor= is not the `next` of an answer of this version"},
 };
@@ -78,6 +79,8 @@ static bool read_value(const struct param *p, char *value, size_t len, struct qu
     case QUERY_LIMIT:
         return decimal_parse(value, len, &q->limit) && q->limit >= 1 &&
                q->limit <= SERVICE_PAGE_MAX;
+    case QUERY_WAIT:
+        return decimal_parse(value, len, &q->wait) && q->wait <= QUERY_WAIT_MAX;
     case QUERY_CONSISTENCY:
         if (is(value, len, "stale")) {
             q->consistency = SERVICE_STALE;

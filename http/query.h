@@ -31,7 +31,10 @@ enum {
     QUERY_PREFIX = 1 << 6,
     QUERY_LIMIT = 1 << 7,
     QUERY_CURSOR = 1 << 8,
+    QUERY_WAIT = 1 << 9,
 };
+
+enum { QUERY_WAIT_MAX = 30 };
 
 struct query {
     unsigned seen; /* QUERY_* */
@@ -45,6 +48,7 @@ struct query {
     size_t prefix_len;
     const char *after; /* the name in cursor= */
     size_t after_len;
+    uint64_t wait;                        /* seconds, 0 to QUERY_WAIT_MAX */
     uint64_t limit;                       /* 1 to SERVICE_PAGE_MAX */
     enum service_consistency consistency; /* also set by at_least */
 };

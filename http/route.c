@@ -17,6 +17,7 @@ enum {
 
 #define NAME_PATTERN     "/api/registry/{name}"
 #define REGISTRY_PATTERN "/api/registry"
+#define CLAIM_PATTERN    "/api/claims/{claim_id}"
 #define NODE_PATTERN     "/api/nodes/{node_id}"
 
 static const struct route routes[ROUTE_N] = {
@@ -38,6 +39,13 @@ static const struct route routes[ROUTE_N] = {
                                auth_permits_write},
     [ROUTE_BATCH] = {"/api/batch", "POST", ROUTE_WRITE, QUERY_ENV_ID, true, api_batch_post,
                      api_batch_post_answer, ROLE_WRITE, auth_permits_write},
+    [ROUTE_CLAIM_CONFIRM] = {CLAIM_PATTERN "/confirm", "POST", ROUTE_WRITE, 0, true,
+                             api_claims_confirm, api_claims_confirm_answer, ROLE_WRITE,
+                             auth_permits_all},
+    [ROUTE_CLAIM_ABORT] = {CLAIM_PATTERN "/abort", "POST", ROUTE_WRITE, 0, false, api_claims_abort,
+                           api_claims_abort_answer, ROLE_WRITE, auth_permits_all},
+    [ROUTE_CLAIMS] = {"/api/claims", "POST", ROUTE_WRITE, QUERY_ENV_ID | QUERY_WAIT, true,
+                      api_claims_post, api_claims_post_answer, ROLE_WRITE, auth_permits_write},
     [ROUTE_NODE_BEAT] = {NODE_PATTERN "/heartbeat", "POST", ROUTE_WRITE, 0, false, api_nodes_beat,
                          api_nodes_beat_answer, ROLE_WRITE, auth_permits_node},
     [ROUTE_NODE_GET] = {NODE_PATTERN, "GET", ROUTE_READ, NODE_READ_PARAMS, false, api_nodes_get,
@@ -83,6 +91,9 @@ static const struct path paths[] = {
     {"/api/registry/", ROUTE_NAME_GET, 3, TAIL_NAME, "", "GET, HEAD, PUT, DELETE, OPTIONS"},
     {"/api/registry", ROUTE_REGISTRY_GET, 3, TAIL_NONE, "", "GET, HEAD, POST, DELETE, OPTIONS"},
     {"/api/batch", ROUTE_BATCH, 1, TAIL_NONE, "", "POST, OPTIONS"},
+    {"/api/claims/", ROUTE_CLAIM_CONFIRM, 1, TAIL_NAME, "/confirm", "POST, OPTIONS"},
+    {"/api/claims/", ROUTE_CLAIM_ABORT, 1, TAIL_NAME, "/abort", "POST, OPTIONS"},
+    {"/api/claims", ROUTE_CLAIMS, 1, TAIL_NONE, "", "POST, OPTIONS"},
     {"/api/nodes/", ROUTE_NODE_BEAT, 1, TAIL_ID, "/heartbeat", "POST, OPTIONS"},
     {"/api/nodes/", ROUTE_NODE_GET, 3, TAIL_ID, "", "GET, HEAD, PUT, DELETE, OPTIONS"},
     {"/api/nodes", ROUTE_NODES, 1, TAIL_NONE, "", "GET, HEAD, OPTIONS"},

@@ -8,6 +8,10 @@
  *     u64 node_id, u64 process_id  only for a put, or with IF_OWNER
  *     u64 if_revision              only with IF_REVISION
  *     name_len bytes of name
+ *   of a claim:
+ *     u64 nonce, u8 wait, u32 ttl_ms, u64 node_id, u64 env_id, the name
+ *   of what ends one:
+ *     u64 nonce, u64 id, and u64 process_id of a confirm
  *   of a batch:
  *     u64 env_id, u8 count
  *     the operations, each as u16 length and its bytes, a command of its own
@@ -84,7 +88,12 @@ static unsigned flags_allowed(enum command_op op)
         return COMMAND_IF_ABSENT | COMMAND_IF_REVISION | COMMAND_IF_OWNER;
     case COMMAND_BATCH:
     case COMMAND_NODE_UP:
+    case COMMAND_CLAIM:
+    case COMMAND_CLAIM_CONFIRM:
+    case COMMAND_CLAIM_ABORT:
         return COMMAND_KEYED;
+    case COMMAND_CLAIM_WITHDRAW:
+        return 0;
     case COMMAND_NODE_DOWN:
         return COMMAND_IF_REVISION | COMMAND_KEYED;
     }
@@ -95,7 +104,8 @@ static unsigned flags_allowed(enum command_op op)
 static bool op_known(unsigned op)
 {
     return op == COMMAND_PUT || op == COMMAND_REMOVE || op == COMMAND_BATCH ||
-           op == COMMAND_NODE_UP || op == COMMAND_NODE_DOWN;
+           op == COMMAND_NODE_UP || op == COMMAND_NODE_DOWN ||
+           (op >= COMMAND_CLAIM && op <= COMMAND_CLAIM_WITHDRAW);
 }
 
 static bool op_known_in_batch(unsigned op)
@@ -240,6 +250,60 @@ void command_ops_next(const struct command_ops *ops, size_t *at, struct command 
     *at += 2 + n;
 }
 
+/* --- Claims ----------------------------------------------------------------------- */
+
+static bool is_claim(enum command_op op)
+{
+    return op >= COMMAND_CLAIM && op <= COMMAND_CLAIM_WITHDRAW;
+}
+
+static enum err check_claim(const struct command *c)
+{
+    if (c->claim.ttl_ms < COMMAND_TTL_MIN_MS || c->claim.ttl_ms > COMMAND_TTL_MAX_MS) {
+        return ERR_MALFORMED;
+    }
+    return command_name_valid(c->name, c->name_len) ? ERR_OK : ERR_BAD_NAME;
+}
+
+static void encode_claim(const struct command *c, struct buf *out)
+{
+    buf_put_u64(out, c->claim.nonce);
+    if (c->op != COMMAND_CLAIM) {
+        buf_put_u64(out, c->claim.id);
+        if (c->op == COMMAND_CLAIM_CONFIRM) {
+            buf_put_u64(out, c->process_id);
+        }
+        return;
+    }
+    buf_put_u8(out, c->claim.wait);
+    buf_put_u32(out, c->claim.ttl_ms);
+    buf_put_u64(out, c->node_id);
+    buf_put_u64(out, c->env_id);
+    buf_put(out, c->name, c->name_len);
+}
+
+static void decode_claim(struct cursor *in, struct command *c)
+{
+    unsigned wait;
+
+    c->claim.nonce = cursor_u64(in);
+    if (c->op != COMMAND_CLAIM) {
+        c->claim.id = cursor_u64(in);
+        if (c->op == COMMAND_CLAIM_CONFIRM) {
+            c->process_id = cursor_u64(in);
+        }
+        return;
+    }
+    wait = cursor_u8(in);
+    c->claim.wait = wait == 1;
+    in->bad = in->bad || wait > 1;
+    c->claim.ttl_ms = cursor_u32(in);
+    c->node_id = cursor_u64(in);
+    c->env_id = cursor_u64(in);
+    c->name_len = cursor_left(in);
+    c->name = (const char *)cursor_bytes(in, c->name_len);
+}
+
 /* --- Any command ----------------------------------------------------------------- */
 
 static enum err check_key(const struct command *c)
@@ -265,6 +329,12 @@ static enum err check_members(const struct command *c)
         return c->env_id == 0 && ((c->flags & COMMAND_IF_REVISION) != 0 || c->if_revision == 0)
                    ? ERR_OK
                    : ERR_MALFORMED;
+    case COMMAND_CLAIM:
+        return check_claim(c);
+    case COMMAND_CLAIM_CONFIRM:
+    case COMMAND_CLAIM_ABORT:
+    case COMMAND_CLAIM_WITHDRAW:
+        return c->claim.id != 0 ? ERR_OK : ERR_MALFORMED;
     case COMMAND_GET:
         break;
     }
@@ -293,6 +363,8 @@ static void encode_members(const struct command *c, struct buf *out)
         if ((c->flags & COMMAND_IF_REVISION) != 0) {
             buf_put_u64(out, c->if_revision);
         }
+    } else if (is_claim(c->op)) {
+        encode_claim(c, out);
     } else {
         encode_named(c, out);
     }
@@ -325,6 +397,8 @@ static void decode_members(struct cursor *in, struct command *c)
         if ((c->flags & COMMAND_IF_REVISION) != 0) {
             c->if_revision = cursor_u64(in);
         }
+    } else if (is_claim(c->op)) {
+        decode_claim(in, c);
     } else {
         decode_named(in, c);
     }
@@ -367,12 +441,17 @@ enum err command_decode(const void *bytes, size_t n, struct command *ret_command
 struct command_print command_print(const struct command *c)
 {
     struct command_print print;
+    struct command asked = *c;
     struct buf bytes;
 
+    /* Not the caller's, but of the replica that took the request. */
+    if (c->op == COMMAND_CLAIM) {
+        asked.claim.nonce = 0;
+    }
     buf_init(&bytes, COMMAND_ENCODED_MAX);
     buf_put_u8(&bytes, (uint8_t)c->op);
     buf_put_u8(&bytes, (uint8_t)(c->flags & ~(unsigned)COMMAND_KEYED));
-    encode_members(c, &bytes);
+    encode_members(&asked, &bytes);
     CHECK(!bytes.overflow);
     for (unsigned i = 0; i < 2; i++) {
         print.words[i] = siphash_1_3(print_keys[i], NULL, 0, bytes.data, bytes.len);

@@ -42,12 +42,17 @@ enum {
 
 /* The numbers are part of the format. */
 enum command_op {
-    COMMAND_PUT = 1,        /* register or replace */
-    COMMAND_REMOVE = 2,     /* unregister */
-    COMMAND_GET = 3,        /* look at a name: only within a batch */
-    COMMAND_BATCH = 4,      /* several of those above, all or none */
-    COMMAND_NODE_UP = 16,   /* a node takes a lease or replaces the one it has */
-    COMMAND_NODE_DOWN = 17, /* its lease ends, and what it holds goes */
+    COMMAND_PUT = 1,    /* register or replace */
+    COMMAND_REMOVE = 2, /* unregister */
+    COMMAND_GET = 3,    /* look at a name: only within a batch */
+    COMMAND_BATCH = 4,  /* several of those above, all or none */
+    /* Claims: docs/decisions/0062-claims.md. */
+    COMMAND_CLAIM = 8,           /* a node wants to spawn what the name is to mean */
+    COMMAND_CLAIM_CONFIRM = 9,   /* it did: registers */
+    COMMAND_CLAIM_ABORT = 10,    /* the claim ends */
+    COMMAND_CLAIM_WITHDRAW = 11, /* the ticket ends, unless it has come to hold */
+    COMMAND_NODE_UP = 16,        /* a node takes a lease or replaces the one it has */
+    COMMAND_NODE_DOWN = 17,      /* its lease ends, and what it holds goes */
 };
 
 enum {
@@ -66,6 +71,13 @@ struct command_ops {
     unsigned count; /* 1 to COMMAND_OPS_MAX */
 };
 
+struct command_claim {
+    uint64_t nonce;  /* at random, of whoever proposes the claim */
+    uint64_t id;     /* CONFIRM, ABORT, WITHDRAW: with the nonce, which one */
+    uint32_t ttl_ms; /* CLAIM: COMMAND_TTL_MIN_MS to COMMAND_TTL_MAX_MS */
+    bool wait;       /* CLAIM: leaves a ticket when another one holds */
+};
+
 struct command {
     enum command_op op;
     unsigned flags; /* COMMAND_IF_*, COMMAND_KEYED */
@@ -77,17 +89,18 @@ struct command {
     /* The scope of the key; of the name, where there is one. */
     uint64_t env_id;
 
-    /* PUT, REMOVE, GET. */
-    const char *name; /* not NUL-terminated; borrowed */
-    size_t name_len;  /* 1 to COMMAND_NAME_MAX */
-    uint64_t node_id; /* put: the new owner; remove, get: the owner guarded for, else 0;
-                         NODE_UP, NODE_DOWN: the node */
-    uint64_t process_id;
+    /* PUT, REMOVE, GET; the name also CLAIM. */
+    const char *name;     /* not NUL-terminated; borrowed */
+    size_t name_len;      /* 1 to COMMAND_NAME_MAX */
+    uint64_t node_id;     /* put: the new owner; remove, get: the owner guarded for, else 0;
+                             NODE_UP, NODE_DOWN, CLAIM: the node */
+    uint64_t process_id;  /* CLAIM_CONFIRM: of the new owner */
     uint64_t if_revision; /* with COMMAND_IF_REVISION, else 0 */
 
     union {
-        struct command_ops ops;   /* BATCH */
-        struct command_node node; /* NODE_UP */
+        struct command_ops ops;     /* BATCH */
+        struct command_node node;   /* NODE_UP */
+        struct command_claim claim; /* of claims */
     };
 };
 

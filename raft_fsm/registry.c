@@ -42,6 +42,7 @@ struct registry *registry_new(const uint8_t hash_key[16])
     registry_tree_init(&r->tree, &r->heap);
     registry_hash_init(&r->hash, hash_key);
     keys_init(&r->keys, &r->heap, hash_key);
+    claims_init(&r->claims, &r->heap);
     nodes_init(&r->nodes, &r->heap, hash_key);
     return r;
 }
@@ -53,6 +54,7 @@ void registry_free(struct registry *r)
     }
     registry_hash_fini(&r->hash);
     keys_fini(&r->keys);
+    claims_fini(&r->claims);
     nodes_fini(&r->nodes);
     registry_heap_fini(&r->heap);
     free(r);
@@ -120,7 +122,8 @@ uint64_t registry_memory_bytes(const struct registry *r)
 
 uint64_t registry_digest(const struct registry *r)
 {
-    return r->entries_digest + r->keys.digest + r->nodes.digest + mix_revision(r->revision);
+    return r->entries_digest + r->keys.digest + r->claims.digest + r->nodes.digest +
+           mix_revision(r->revision);
 }
 
 /* A walk of the tree, of the registry or of a view, as the caller sees it. */
@@ -206,6 +209,7 @@ struct registry_view *registry_view_new(struct registry *r)
     registry_heap_pin(&r->heap, &v->pin, r->revision);
     v->root = r->tree.root;
     v->keys = keys_view(&r->keys);
+    v->claims = claims_view(&r->claims);
     nodes_view_init(&r->nodes, &v->nodes, v + 1);
     v->log_time_ms = r->log_time_ms;
     v->count = r->count;

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "command.h"
 #include "history.h"
+#include "registry_claims.h"
 #include "registry_internal.h"
 #include "registry_nodes.h"
 
@@ -30,6 +31,19 @@ static enum err judge_held(const struct command *c, const struct owner *held)
     return ERR_OK;
 }
 
+/* A put of a free name alone has to respect a claim on it. */
+static enum err judge_absent(const struct registry *r, const struct command *c,
+                             const struct owner *held)
+{
+    const struct record_key key = {c->env_id, c->name, c->name_len};
+
+    if (held != NULL) {
+        return ERR_NAME_TAKEN;
+    }
+    return c->op == COMMAND_PUT && claims_holder(&r->claims, &key) != NULL ? ERR_NAME_CLAIMED
+                                                                           : ERR_OK;
+}
+
 enum err registry_judge(const struct registry *r, const struct command *c, const struct owner *held)
 {
     switch (c->op) {
@@ -38,7 +52,7 @@ enum err registry_judge(const struct registry *r, const struct command *c, const
             return ERR_NODE_DOWN;
         }
         if ((c->flags & COMMAND_IF_ABSENT) != 0) {
-            return held != NULL ? ERR_NAME_TAKEN : ERR_OK;
+            return judge_absent(r, c, held);
         }
         if (held == NULL) {
             return (c->flags & COMMAND_IF_REVISION) != 0 ? ERR_PRECONDITION_FAILED : ERR_OK;
@@ -46,11 +60,15 @@ enum err registry_judge(const struct registry *r, const struct command *c, const
         return judge_held(c, held);
     case COMMAND_GET:
         if ((c->flags & COMMAND_IF_ABSENT) != 0) {
-            return held != NULL ? ERR_NAME_TAKEN : ERR_OK;
+            return judge_absent(r, c, held);
         }
         return held == NULL ? ERR_PROCESS_NOT_FOUND : judge_held(c, held);
     case COMMAND_REMOVE:
         return held == NULL ? ERR_PROCESS_NOT_FOUND : judge_held(c, held);
+    case COMMAND_CLAIM:
+    case COMMAND_CLAIM_CONFIRM:
+    case COMMAND_CLAIM_ABORT:
+    case COMMAND_CLAIM_WITHDRAW:
     case COMMAND_BATCH:
     case COMMAND_NODE_UP:
     case COMMAND_NODE_DOWN:
@@ -97,6 +115,7 @@ static void add_entry(struct registry *r, const struct registry_change *change,
     if (change->gone != NULL) {
         registry_bury(r, change->gone, owner->revision);
     }
+    claims_end_all(&r->claims, &change->key, owner->revision);
     made = registry_make_record(r, &change->key, owner);
     mix = registry_mix_record(made);
     registry_tree_insert(&r->tree, made);
@@ -227,6 +246,8 @@ static void apply(struct registry *r, const struct command *c, struct verdict *v
         registry_apply_batch(r, c, v);
     } else if (c->op == COMMAND_NODE_UP || c->op == COMMAND_NODE_DOWN) {
         registry_nodes_apply(r, c, v);
+    } else if (c->op >= COMMAND_CLAIM && c->op <= COMMAND_CLAIM_WITHDRAW) {
+        registry_claims_apply(r, c, v);
     } else {
         apply_named(r, c, v);
     }

@@ -9,6 +9,7 @@
 #ifndef CALLSIGN_RAFT_FSM_REGISTRY_INTERNAL_H
 #define CALLSIGN_RAFT_FSM_REGISTRY_INTERNAL_H
 
+#include "claims.h"
 #include "keys.h"
 #include "nodes.h"
 #include "record.h"
@@ -40,6 +41,7 @@ struct registry {
     struct registry_hash hash;
     struct nodes nodes;
     struct keys keys;
+    struct claims claims;
     struct history *history; /* borrowed; NULL: nobody wants to know */
     uint64_t revision;
     uint64_t log_time_ms;
@@ -54,6 +56,7 @@ struct registry_view {
     struct registry_pin pin; /* first: whoever lets go of it last frees the view */
     const struct registry_node *root;
     struct keys_view keys;
+    struct claims_view claims;
     struct nodes_view nodes;
     uint64_t log_time_ms;
     uint64_t count;

@@ -25,6 +25,10 @@
  *   kind 3: idempotency keys, the oldest first
  *       u64 at_ms, u64 env_id, u64 print twice, u8 key_len, u16 verdict_len,
  *       key, verdict
+ *   kind 4: the highest number of a claim, not 0
+ *       u64 made
+ *   kind 5: claims, rising by (env_id, name, id)
+ *       u16 name_len, u64 env_id, u64 id, u64 nonce, u64 node_id, u32 ttl_ms, name
  *   kind 16: leases of nodes rising by node_id
  *       u64 node_id, u64 revision, u8 up, then the terms as in a command (command_node.c)
  *
@@ -40,6 +44,7 @@
 #include "base/crc32c.h"
 #include "command_node.h"
 #include "registry.h"
+#include "registry_claims.h"
 #include "registry_nodes.h"
 
 enum {
@@ -49,6 +54,8 @@ enum {
     SECTION_ENTRIES = 1,
     SECTION_END = 2,
     SECTION_KEYS = 3,
+    SECTION_CLAIMS_MADE = 4,
+    SECTION_CLAIMS = 5,
     SECTION_NODES = 16,
     SECTION_HEAD_BYTES = 16,
     SECTION_COUNT_AT = 4,
@@ -56,6 +63,7 @@ enum {
     SECTION_CRC_AT = 12,
     ENTRY_HEAD_BYTES = 34,
     KEY_HEAD_BYTES = 35,
+    CLAIM_HEAD_BYTES = 38,
     NODE_BYTES_MAX = 17 + 4 + 1 + COMMAND_ADDRESS_MAX + 2 + COMMAND_ATTRIBUTES_MAX,
 };
 
@@ -171,6 +179,34 @@ static bool on_key(void *data, const struct keys_entry *e)
     return true;
 }
 
+static bool on_claim(void *data, const struct claim_info *i)
+{
+    struct writer *w = data;
+    struct buf *s = &w->section;
+
+    if (!begin_item(w, SECTION_CLAIMS, CLAIM_HEAD_BYTES + i->name_len)) {
+        return false;
+    }
+    buf_put_u16(s, (uint16_t)i->name_len);
+    buf_put_u64(s, i->env_id);
+    buf_put_u64(s, i->id);
+    buf_put_u64(s, i->nonce);
+    buf_put_u64(s, i->node_id);
+    buf_put_u32(s, i->ttl_ms);
+    buf_put(s, i->name, i->name_len);
+    return true;
+}
+
+static void write_claims(struct writer *w, const struct registry_view *v)
+{
+    uint64_t made = registry_claims_view_made(v);
+
+    if (made > 0 && begin_item(w, SECTION_CLAIMS_MADE, sizeof made)) {
+        buf_put_u64(&w->section, made);
+        registry_claims_view_walk(v, on_claim, w);
+    }
+}
+
 static bool on_node(void *data, const struct node_info *i)
 {
     struct writer *w = data;
@@ -198,6 +234,9 @@ enum err snapshot_write(const struct registry_view *v, snapshot_sink_cb sink, vo
     }
     if (w.err == ERR_OK) {
         registry_view_walk_keys(v, on_key, &w);
+    }
+    if (w.err == ERR_OK) {
+        write_claims(&w, v);
     }
     if (w.err == ERR_OK) {
         registry_nodes_view_walk(v, on_node, &w);
@@ -302,7 +341,33 @@ struct reader {
     struct registry *registry;
     struct head head;
     uint32_t kind; /* of the section read last; 0: there was none */
+    uint64_t claims_made;
 };
+
+static enum err read_claims_made(struct cursor *in, struct reader *r)
+{
+    uint64_t made = cursor_u64(in);
+
+    if (in->bad || made == 0 || r->claims_made != 0) {
+        return ERR_MALFORMED;
+    }
+    r->claims_made = made;
+    return ERR_OK;
+}
+
+static enum err read_claim(struct cursor *in, struct registry *r)
+{
+    struct claim_info i = {0};
+
+    i.name_len = cursor_u16(in);
+    i.env_id = cursor_u64(in);
+    i.id = cursor_u64(in);
+    i.nonce = cursor_u64(in);
+    i.node_id = cursor_u64(in);
+    i.ttl_ms = cursor_u32(in);
+    i.name = (const char *)cursor_bytes(in, i.name_len);
+    return in->bad ? ERR_MALFORMED : registry_claims_load(r, &i);
+}
 
 static enum err read_item(struct reader *r, struct cursor *in)
 {
@@ -311,6 +376,10 @@ static enum err read_item(struct reader *r, struct cursor *in)
         return read_entry(in, r->registry);
     case SECTION_KEYS:
         return read_key(in, r->registry, r->head.log_time_ms);
+    case SECTION_CLAIMS_MADE:
+        return read_claims_made(in, r);
+    case SECTION_CLAIMS:
+        return read_claim(in, r->registry);
     case SECTION_NODES:
         return read_node(in, r->registry);
     default:
@@ -359,6 +428,9 @@ static enum err read_all(struct cursor *in, struct registry *r)
     }
     if (err == ERR_OK && (cursor_left(in) != 0 || registry_count(r) != head->count)) {
         err = ERR_MALFORMED;
+    }
+    if (err == ERR_OK) {
+        err = registry_claims_load_end(r, reader.claims_made);
     }
     if (err == ERR_OK) {
         err = registry_load_end(r, head->revision, head->log_time_ms);

@@ -7,6 +7,10 @@
  *   u64 revision   of the registry
  *   owner          with FLAG_OWNER: u64 node, u64 process, u64 revision
  *   u64 removed    with FLAG_REMOVED: how many names went, not 0
+ *   u64 id, u64 nonce
+ *                  with FLAG_CLAIM: of a ticket
+ *   u64 env_id, u16 len, name
+ *                  with FLAG_NAME
  *   u8 at, u8 outcome
  *                  with FLAG_REFUSED: which operation of a batch, and why
  *   u8 count, then each: u8 outcome, u8 flags, the owner with RESULT_OWNER
@@ -29,8 +33,10 @@ enum {
     FLAG_REPLAYED = 1 << 3,
     FLAG_REFUSED = 1 << 4,
     FLAG_RESULTS = 1 << 5,
+    FLAG_CLAIM = 1 << 6,
+    FLAG_NAME = 1 << 7,
     FLAG_REMOVED = 1 << 8,
-    FLAGS_KNOWN = ((1 << 6) - 1) | FLAG_REMOVED,
+    FLAGS_KNOWN = (1 << 9) - 1,
 };
 
 enum { RESULT_CREATED = 1 << 0, RESULT_OWNER = 1 << 1, RESULT_FLAGS_KNOWN = (1 << 2) - 1 };
@@ -47,6 +53,10 @@ static const struct {
     {5, ERR_REVISION_EXHAUSTED},
     {6, ERR_BATCH_REFUSED},
     {7, ERR_IDEMPOTENCY_MISMATCH},
+    {8, ERR_NAME_CLAIMED},
+    {9, ERR_CLAIM_HELD},
+    {10, ERR_CLAIM_NOT_FOUND},
+    {11, ERR_TOO_MANY_CLAIMS},
     {16, ERR_NODE_NOT_FOUND},
     {17, ERR_NODE_DOWN},
     {18, ERR_TOO_MANY_NODES},
@@ -67,6 +77,16 @@ struct verdict_results *verdict_results_new(unsigned count)
     return results;
 }
 
+struct verdict_name *verdict_name_new(uint64_t env_id, const char *bytes, size_t len)
+{
+    struct verdict_name *name = mem_zalloc(1, sizeof *name + len);
+
+    name->env_id = env_id;
+    name->len = len;
+    memcpy(name->bytes, bytes, len);
+    return name;
+}
+
 void verdict_drop_results(struct verdict *v)
 {
     free(v->results);
@@ -76,12 +96,16 @@ void verdict_drop_results(struct verdict *v)
 void verdict_clear(struct verdict *v)
 {
     verdict_drop_results(v);
+    free(v->name);
     *v = (struct verdict){.err = ERR_OK};
 }
 
 void verdict_copy(struct verdict *to, const struct verdict *from)
 {
     *to = *from;
+    if (from->name != NULL) {
+        to->name = verdict_name_new(from->name->env_id, from->name->bytes, from->name->len);
+    }
     if (from->results != NULL) {
         to->results = mem_copy(from->results, results_bytes(from->results->count));
     }
@@ -128,7 +152,8 @@ static unsigned flags_of(const struct verdict *v)
     return (v->created ? FLAG_CREATED : 0) | (v->changed ? FLAG_CHANGED : 0) |
            (v->has_owner ? FLAG_OWNER : 0) | (v->replayed ? FLAG_REPLAYED : 0) |
            (v->err == ERR_BATCH_REFUSED ? FLAG_REFUSED : 0) |
-           (v->results != NULL ? FLAG_RESULTS : 0) | (v->removed != 0 ? FLAG_REMOVED : 0);
+           (v->results != NULL ? FLAG_RESULTS : 0) | (v->removed != 0 ? FLAG_REMOVED : 0) |
+           (v->claim.id != 0 ? FLAG_CLAIM : 0) | (v->name != NULL ? FLAG_NAME : 0);
 }
 
 bool verdict_known(const struct verdict *v)
@@ -153,6 +178,15 @@ void verdict_encode(const struct verdict *v, struct buf *out)
     }
     if ((flags & FLAG_REMOVED) != 0) {
         buf_put_u64(out, v->removed);
+    }
+    if ((flags & FLAG_CLAIM) != 0) {
+        buf_put_u64(out, v->claim.id);
+        buf_put_u64(out, v->claim.nonce);
+    }
+    if ((flags & FLAG_NAME) != 0) {
+        buf_put_u64(out, v->name->env_id);
+        buf_put_u16(out, (uint16_t)v->name->len);
+        buf_put(out, v->name->bytes, v->name->len);
     }
     if ((flags & FLAG_REFUSED) != 0) {
         buf_put_u8(out, (uint8_t)v->refused_at);
@@ -216,6 +250,16 @@ static struct verdict_results *take_results(struct cursor *in)
     return results;
 }
 
+/* NULL when the bytes are no name. */
+static struct verdict_name *take_name(struct cursor *in)
+{
+    uint64_t env_id = cursor_u64(in);
+    size_t len = cursor_u16(in);
+    const char *bytes = (const char *)cursor_bytes(in, len);
+
+    return in->bad || !command_name_valid(bytes, len) ? NULL : verdict_name_new(env_id, bytes, len);
+}
+
 bool verdict_decode(struct cursor *in, struct verdict *ret_verdict)
 {
     struct verdict v = {.err = take_outcome(in)};
@@ -232,6 +276,13 @@ bool verdict_decode(struct cursor *in, struct verdict *ret_verdict)
     if ((flags & FLAG_REMOVED) != 0) {
         v.removed = cursor_u64(in);
     }
+    if ((flags & FLAG_CLAIM) != 0) {
+        v.claim.id = cursor_u64(in);
+        v.claim.nonce = cursor_u64(in);
+    }
+    if ((flags & FLAG_NAME) != 0) {
+        v.name = take_name(in);
+    }
     if ((flags & FLAG_REFUSED) != 0) {
         v.refused_at = cursor_u8(in);
         v.refused_by = take_outcome(in);
@@ -241,6 +292,8 @@ bool verdict_decode(struct cursor *in, struct verdict *ret_verdict)
     }
     if (in->bad || (flags & ~(unsigned)FLAGS_KNOWN) != 0 ||
         ((flags & FLAG_REMOVED) != 0) != (v.removed != 0) ||
+        ((flags & FLAG_CLAIM) != 0) != (v.claim.id != 0) ||
+        ((flags & FLAG_NAME) != 0 && v.name == NULL) ||
         ((flags & FLAG_REFUSED) != 0) != (v.err == ERR_BATCH_REFUSED) ||
         ((flags & FLAG_RESULTS) != 0 && v.results == NULL)) {
         verdict_clear(&v);

@@ -8,13 +8,14 @@
  *   2. What decodes is a verdict the state machine could have given, or one
  *      of a newer program, whose outcome is then ERR_OUTCOME_UNKNOWN.
  *
- * Threads: pure functions. Memory: `results` belongs to the verdict and is
- * freed by verdict_clear().
+ * Threads: pure functions. Memory: `results` and `name` belong to the verdict
+ * and are freed by verdict_clear().
  */
 #ifndef CALLSIGN_RAFT_FSM_VERDICT_H
 #define CALLSIGN_RAFT_FSM_VERDICT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -40,6 +41,19 @@ struct verdict_result {
     struct owner owner; /* the entry registered, removed or found */
 };
 
+/* A ticket (claims.h): number and nonce. */
+struct verdict_claim {
+    uint64_t id; /* 0: none */
+    uint64_t nonce;
+};
+
+/* A name that the command did not say. */
+struct verdict_name {
+    uint64_t env_id;
+    size_t len; /* 1 to COMMAND_NAME_MAX */
+    char bytes[];
+};
+
 struct verdict_results {
     unsigned count;
     struct verdict_result at[];
@@ -58,6 +72,11 @@ struct verdict {
     /* A node that went down: how many names went with it. */
     uint64_t removed;
 
+    /* A claim: OK, the one granted; CLAIM_HELD, the ticket that waits, if any. */
+    struct verdict_claim claim;
+    /* A confirm: what was claimed; owned, else NULL. */
+    struct verdict_name *name;
+
     /* BATCH_REFUSED: which operation, from 0, and why; `owner` is of its name. */
     unsigned refused_at;
     enum err refused_by;
@@ -68,6 +87,7 @@ struct verdict {
 
 /* All zero. */
 struct verdict_results *verdict_results_new(unsigned count);
+struct verdict_name *verdict_name_new(uint64_t env_id, const char *bytes, size_t len);
 /* NULL afterwards. */
 void verdict_drop_results(struct verdict *v);
 

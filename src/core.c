@@ -54,47 +54,12 @@ static void answer(struct core *c, struct service_request *r, enum err e)
     c->env.answer(c->env.data, r);
 }
 
-/* As leader: when a majority was last heard, itself counted as now. */
-static uint64_t majority_heard_ms(const struct core *c)
-{
-    uint64_t times[CONSENSUS_MEMBERS_MAX];
-    unsigned n = 0, needed = consensus_voters(&c->consensus) / 2;
-
-    if (needed == 0) {
-        return now(c);
-    }
-    /* Insertion sort, latest first, of at most 15. */
-    for (unsigned i = 0; i < CONSENSUS_MEMBERS_MAX; i++) {
-        unsigned at = n;
-
-        if (c->heard[i].id == 0 || !consensus_is_voter(&c->consensus, c->heard[i].id)) {
-            continue;
-        }
-        for (; at > 0 && times[at - 1] < c->heard[i].ms; at--) {
-            times[at] = times[at - 1];
-        }
-        times[at] = c->heard[i].ms;
-        n++;
-    }
-    return n < needed ? 0 : times[needed - 1];
-}
-
-static uint64_t staleness_ms(const struct core *c)
-{
-    uint64_t contact_ms = c->leader_contact_ms;
-
-    if (consensus_leads_for_sure(&c->consensus)) {
-        contact_ms = majority_heard_ms(c);
-    }
-    return contact_ms == 0 ? UINT64_MAX : now(c) - contact_ms;
-}
-
 static void look_up(struct core *c, struct service_request *r)
 {
     const struct command *k = &r->command;
     bool found = true;
 
-    r->staleness_ms = staleness_ms(c);
+    r->staleness_ms = core_staleness_ms(c);
     if (r->op == SERVICE_NODES) {
         core_nodes_read(c, r);
         return;
@@ -158,6 +123,18 @@ static void route(struct core *c, struct proposal *p)
     }
 }
 
+static void on_verdict(struct core *c, struct service_request *r, const struct verdict *v)
+{
+    verdict_clear(&r->verdict);
+    verdict_copy(&r->verdict, v);
+    r->revision = v->revision;
+    if (r->claim_state == CORE_CLAIM_WITHDRAWING) {
+        core_claims_withdrawn(c, r);
+    } else if (!core_claims_wait(c, r)) {
+        answer(c, r, v->err);
+    }
+}
+
 static void on_written(struct proposal *p, enum err err, const struct verdict *v)
 {
     struct service_request *r = LIST_ENTRY(p, struct service_request, proposal);
@@ -171,12 +148,20 @@ static void on_written(struct proposal *p, enum err err, const struct verdict *v
         /* Surely not applied, and there is time for another attempt. */
         park(c, p);
     } else if (err == ERR_OK) {
-        verdict_copy(&r->verdict, v);
-        r->revision = v->revision;
-        answer(c, r, v->err);
+        on_verdict(c, r, v);
     } else {
-        answer(c, r, err);
+        /* Whatever became of its withdrawal, a ticket may come to hold. */
+        answer(c, r, r->claim_state != CORE_CLAIM_NONE ? ERR_OUTCOME_UNKNOWN : err);
     }
+}
+
+void core_propose(struct core *c, struct service_request *r)
+{
+    r->proposal.command = &r->command;
+    r->proposal.done = on_written;
+    r->proposal.forwarded = false;
+    r->proposal.slot = NULL;
+    route(c, &r->proposal);
 }
 
 /* Proposals that wait for a leader, or whose leader went away. */
@@ -313,17 +298,24 @@ void core_submit(struct core *c, struct service_request *r)
         r->waiter.from = 0;
         read(c, r);
     } else {
-        r->proposal.command = &r->command;
-        r->proposal.done = on_written;
-        r->proposal.forwarded = false;
-        r->proposal.slot = NULL;
-        route(c, &r->proposal);
+        r->claim_state = CORE_CLAIM_NONE;
+        r->wait_end_ms = now(c) + r->wait_ms;
+        core_propose(c, r);
     }
 }
 
 /* Answers a request that may wait no longer; `why` if nothing was started. */
 static void expire(struct core *c, struct service_request *r, enum err why)
 {
+    if (r->claim_state != CORE_CLAIM_NONE) {
+        /* Its ticket stays. */
+        if (r->claim_state == CORE_CLAIM_WITHDRAWING) {
+            (void)take_back(c, &r->proposal);
+        }
+        list_remove(&r->waiter.link);
+        answer(c, r, ERR_OUTCOME_UNKNOWN);
+        return;
+    }
     if (r->op == SERVICE_WRITE) {
         answer(c, r, take_back(c, &r->proposal) ? why : ERR_OUTCOME_UNKNOWN);
         return;
@@ -363,16 +355,6 @@ static void scan_deadlines(struct core *c)
 
 /* --- Events ---------------------------------------------------------------------------- */
 
-static void note_heard(struct core *c, uint64_t from)
-{
-    for (unsigned i = 0; i < CONSENSUS_MEMBERS_MAX; i++) {
-        if (c->heard[i].id == from || c->heard[i].id == 0) {
-            c->heard[i] = (struct core_heard){.id = from, .ms = now(c)};
-            return;
-        }
-    }
-}
-
 enum err core_on_frame(struct core *c, uint64_t from, const struct frame *f)
 {
     enum err e;
@@ -386,7 +368,7 @@ enum err core_on_frame(struct core *c, uint64_t from, const struct frame *f)
     case FRAME_TIMEOUT_NOW:
         e = raftio_receive(&c->consensus.raftio, from, f);
         if (f->type == FRAME_APPEND_ENTRIES_RESULT) {
-            note_heard(c, from);
+            core_note_heard(c, from);
         } else if (f->type == FRAME_APPEND_ENTRIES && consensus_leader(&c->consensus) == from) {
             c->leader_contact_ms = now(c);
         }
@@ -463,6 +445,7 @@ void core_turn(struct core *c)
     readgate_turn(&c->readgate);
     serve_caught_up(c);
     core_cut_turn(&c->cut, now(c));
+    core_claims_turn(c);
     scan_deadlines(c);
     c->busy = registry_nodes_reclaim(registry(c), RECLAIM_RECORDS) == RECLAIM_RECORDS;
     consensus_flush(&c->consensus);
@@ -493,6 +476,7 @@ enum err core_init(struct core *c, const struct core_config *config, const struc
     c->election_timeout_ms = config->consensus.election_timeout_ms;
     list_init(&c->live);
     list_init(&c->parked);
+    core_claims_init(&c->claims);
     list_init(&c->catching);
     list_init(&c->caught_up.link);
     e = consensus_init(&c->consensus, &config->consensus, &cenv, errmsg, errmsg_len);

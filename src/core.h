@@ -30,6 +30,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "consensus.h"
+#include "core_claims.h"
 #include "core_cut.h"
 #include "forward.h"
 #include "leases.h"
@@ -94,6 +95,7 @@ struct core {
     uint64_t leader_contact_ms; /* when one was heard last; 0 never */
     struct core_cut cut;
     bool busy; /* work is left over: another turn is wanted at once */
+    struct core_claims claims;
     bool draining;
     bool short_of_space;   /* must not lead */
     uint64_t hand_over_ms; /* leadership is offered to the others next then */
@@ -129,6 +131,12 @@ bool core_idle(const struct core *c);
 void core_close(struct core *c, void (*closed)(void *data));
 void core_fini(struct core *c);
 
+/* For core_*.c alone: since a leader was heard, or as leader a majority. */
+uint64_t core_staleness_ms(const struct core *c);
+/* For core_*.c alone: a voter answered. */
+void core_note_heard(struct core *c, uint64_t from);
+/* For core_*.c alone: finds a way for the request's command. */
+void core_propose(struct core *c, struct service_request *r);
 /* For core_*.c alone: the request is done. */
 void core_answer(struct core *c, struct service_request *r, enum err e);
 

@@ -20,9 +20,11 @@
 enum {
     FORWARD_HEADER_BYTES = 16,
     RESULT_HEADER_BYTES = 8,
-    /* No outcome has more than twice the bytes of its command with the length
+    /* But for confirms, no outcome has more than twice the bytes of its command with the length
      * of that, and one: 18 and 37 of the removal of a name of one byte come closest. */
-    RESULT_BYTES_MAX = 3 * FORWARD_BYTES_MAX,
+    CONFIRM_BYTES_MAX = 1100, /* the outcome of a confirm, with its name */
+    CONFIRMS_MAX = FORWARD_BYTES_MAX / CONFIRM_BYTES_MAX, /* in one frame */
+    RESULT_BYTES_MAX = 4 * FORWARD_BYTES_MAX,
 };
 
 _Static_assert(RESULT_HEADER_BYTES + RESULT_BYTES_MAX <= FRAME_PAYLOAD_MAX, "a result is a frame");
@@ -140,6 +142,8 @@ static void on_done(struct proposal *p, enum err err, const struct verdict *v)
 /* Decodes the commands of a frame; they point into in->bytes. */
 static enum err decode_items(struct inbound *in, struct cursor *c)
 {
+    unsigned confirms = 0;
+
     for (unsigned i = 0; i < in->count; i++) {
         struct inbound_item *item = &in->items[i];
         uint32_t n = cursor_u32(c);
@@ -148,13 +152,14 @@ static enum err decode_items(struct inbound *in, struct cursor *c)
         if (c->bad || command_decode(bytes, n, &item->command) != ERR_OK) {
             return ERR_MALFORMED;
         }
+        confirms += item->command.op == COMMAND_CLAIM_CONFIRM;
         item->inbound = in;
         item->proposal.command = &item->command;
         item->proposal.done = on_done;
         item->proposal.forwarded = true;
         list_init(&item->proposal.link);
     }
-    return cursor_left(c) == 0 ? ERR_OK : ERR_MALFORMED;
+    return cursor_left(c) == 0 && confirms <= CONFIRMS_MAX ? ERR_OK : ERR_MALFORMED;
 }
 
 /* Invariant 2. */
@@ -307,6 +312,7 @@ static struct forward_flight *free_flight(struct forward *f)
 static void gather(struct forward *f, struct forward_flight *t)
 {
     struct list *link = f->queue.next;
+    unsigned confirms = 0;
 
     buf_reset(&f->frame);
     buf_put_u64(&f->frame, f->life);
@@ -318,7 +324,8 @@ static void gather(struct forward *f, struct forward_flight *t)
 
         buf_reset(&f->command);
         command_encode(p->command, &f->command);
-        if (f->frame.len + 4 + f->command.len > FORWARD_BYTES_MAX) {
+        confirms += p->command->op == COMMAND_CLAIM_CONFIRM;
+        if (f->frame.len + 4 + f->command.len > FORWARD_BYTES_MAX || confirms > CONFIRMS_MAX) {
             break;
         }
         buf_put_u32(&f->frame, (uint32_t)f->command.len);

@@ -35,6 +35,7 @@
 #include "base/err.h"
 #include "base/histogram.h"
 #include "base/list.h"
+#include "claimwait.h"
 #include "command.h"
 #include "leaseask.h"
 #include "proposal.h"
@@ -177,6 +178,7 @@ struct service_request {
     enum service_consistency consistency; /* READ, LIST, WATCH, NODES */
     uint64_t at_least;                    /* with SERVICE_AT_LEAST: a revision */
     bool resumes;        /* WATCH: goes on behind at_least, if the history is still there */
+    uint32_t wait_ms;    /* WRITE of a claim: waits so long for the one that holds */
     uint32_t timeout_ms; /* answered at the latest this long after submit */
     void *owner;         /* the caller's own pointer */
 
@@ -203,6 +205,8 @@ struct service_request {
     struct readgate_waiter waiter; /* READ, LIST, WATCH, NODES */
     struct lease_ask ask;          /* HEARTBEAT; its ttl_ms and left_ms are the answer */
     uint64_t deadline_ms;          /* on the core's clock */
+    uint64_t wait_end_ms;          /* WRITE of a claim, as deadline_ms */
+    enum core_claim_state claim_state;
 };
 
 struct service;

@@ -17,7 +17,10 @@ static void every_outcome_has_a_code_and_a_text(void **state)
         assert_true(strlen(err_code((enum err)e)) > 0);
         assert_true(strlen(err_text((enum err)e)) > 0);
         for (int other = 0; other < e; other++) {
-            assert_string_not_equal(err_code((enum err)e), err_code((enum err)other));
+            /* name_claimed is 412 to a put and 409 to a claim. */
+            if (e != ERR_CLAIM_HELD) {
+                assert_string_not_equal(err_code((enum err)e), err_code((enum err)other));
+            }
         }
     }
 }

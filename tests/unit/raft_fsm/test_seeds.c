@@ -139,6 +139,40 @@ static void seeds_of_nodes(void **state)
     buf_fini(&b);
 }
 
+static void seeds_of_claims(void **state)
+{
+    static const struct command claims[] = {
+        {.op = COMMAND_CLAIM,
+         .env_id = 1,
+         .name = "a",
+         .name_len = 1,
+         .node_id = 3,
+         .claim = {.nonce = 7, .ttl_ms = COMMAND_TTL_MIN_MS, .wait = true}},
+        {.op = COMMAND_CLAIM_CONFIRM, .process_id = 4, .claim = {.nonce = 7, .id = 1}},
+        {.op = COMMAND_CLAIM_ABORT, .claim = {.nonce = 7, .id = 1}},
+        {.op = COMMAND_CLAIM_WITHDRAW, .claim = {.nonce = 7, .id = 1}},
+    };
+    struct command_batch batch;
+    struct buf entry, encoded;
+    char name[32];
+
+    (void)state;
+    buf_init(&entry, SEED_BYTES_MAX);
+    buf_init(&encoded, COMMAND_ENCODED_MAX);
+    command_batch_begin(&batch, &entry);
+    for (unsigned i = 0; i < 4; i++) {
+        buf_reset(&encoded);
+        command_encode(&claims[i], &encoded);
+        snprintf(name, sizeof name, "claim-%u", i + 1);
+        settle("command", name, &encoded);
+        command_batch_add(&batch, encoded.data, encoded.len);
+    }
+    command_batch_end(&batch, 1700000000000u);
+    settle("command", "entry-claims", &entry);
+    buf_fini(&entry);
+    buf_fini(&encoded);
+}
+
 /* All commands as one batch, and one with a key. */
 static void seeds_of_batches(void **state)
 {
@@ -247,9 +281,9 @@ static void seeds_of_snapshots(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(seeds_of_commands),  cmocka_unit_test(seeds_of_batches),
-        cmocka_unit_test(seeds_of_nodes),     cmocka_unit_test(seeds_of_entries),
-        cmocka_unit_test(seeds_of_snapshots),
+        cmocka_unit_test(seeds_of_commands), cmocka_unit_test(seeds_of_batches),
+        cmocka_unit_test(seeds_of_claims),   cmocka_unit_test(seeds_of_nodes),
+        cmocka_unit_test(seeds_of_entries),  cmocka_unit_test(seeds_of_snapshots),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

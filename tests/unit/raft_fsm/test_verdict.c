@@ -34,6 +34,13 @@ static struct verdict random_verdict(struct testrandom *random)
     v.has_owner = bits & 4;
     v.replayed = bits & 8;
     v.revision = testrandom_next(random);
+    if ((bits & 32) != 0) {
+        v.claim = (struct verdict_claim){1 + testrandom_below(random, 9), testrandom_next(random)};
+    }
+    if ((bits & 64) != 0) {
+        v.name = verdict_name_new(testrandom_next(random), "a name",
+                                  1 + (size_t)testrandom_below(random, 6));
+    }
     if (v.has_owner) {
         v.owner = random_owner(random);
     }
@@ -72,6 +79,12 @@ static void assert_equal(const struct verdict *a, const struct verdict *b)
     assert_true(a->revision == b->revision);
     assert_int_equal(a->refused_at, b->refused_at);
     assert_int_equal(a->refused_by, b->refused_by);
+    assert_memory_equal(&a->claim, &b->claim, sizeof a->claim);
+    assert_int_equal(a->name != NULL, b->name != NULL);
+    if (a->name != NULL) {
+        assert_true(a->name->env_id == b->name->env_id && a->name->len == b->name->len);
+        assert_memory_equal(a->name->bytes, b->name->bytes, a->name->len);
+    }
     assert_int_equal(a->results != NULL, b->results != NULL);
     if (a->results != NULL) {
         assert_int_equal(a->results->count, b->results->count);
