@@ -6,6 +6,7 @@
 
 #include "core.h"
 #include "registry.h"
+#include "registry_claims.h"
 #include "registry_nodes.h"
 
 static enum service_role role_of(int role)
@@ -60,6 +61,9 @@ void core_fill_metrics(const struct core *c, struct service_metrics *ret_metrics
     m->applied_index = consensus_applied_index(k);
     m->revision = registry_revision(registry);
     m->names = registry_count(registry);
+    m->keys = registry_keys(registry);
+    m->claims = registry_claims(registry);
+    m->claims_expired = c->claims.expired;
     m->is_leader = consensus_leads_for_sure(k);
     m->has_leader = c->seen_leader != 0;
     m->leader_changes = k->stats.leader_changes;

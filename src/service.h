@@ -150,6 +150,7 @@ struct service_cluster {
 /* Counters of the core since it started; see http/metrics.c for the names. */
 struct service_metrics {
     uint64_t term, commit_index, applied_index, revision, names;
+    uint64_t keys, claims, claims_expired;
     uint64_t is_leader, has_leader, leader_changes, elections;
     uint64_t commands_applied, entries_proposed, commands_proposed, commands_forwarded;
     uint64_t reads_linearizable, reads_local, read_confirmations;

@@ -28,6 +28,16 @@ static void fill_name(struct world *w, struct client_call *c)
     c->request.command.env_id = 1 + which % 2;
 }
 
+/* A name that nobody puts but by a claim, and that is removed often. */
+static void fill_spawn_name(struct world *w, struct client_call *c)
+{
+    struct command *k = &c->request.command;
+
+    k->name_len =
+        (size_t)snprintf(c->name, sizeof c->name, "spawn/%u", (unsigned)rng_below(&w->rng, 3));
+    k->env_id = 1;
+}
+
 static const struct owner *some_owner(struct world *w)
 {
     return &w->clients.recent[rng_below(&w->rng, CLIENTS_RECENT)];
@@ -64,6 +74,9 @@ static void fill_remove(struct world *w, struct client_call *c)
     uint64_t chance = rng_below(&w->rng, 100);
 
     k->op = COMMAND_REMOVE;
+    if (rng_chance(&w->rng, 400)) {
+        fill_spawn_name(w, c);
+    }
     if (chance < 30) {
         k->flags |= COMMAND_IF_REVISION;
         k->if_revision = o->revision;
@@ -103,6 +116,45 @@ static void fill_batch(struct world *w, struct client_call *c)
     *k = (struct command){.op = COMMAND_BATCH, .env_id = 1};
     k->ops = (struct command_ops){c->ops.data, c->ops.len, (unsigned)count};
     w->seen[SEEN_BATCH]++;
+}
+
+static void fill_claim(struct world *w, struct client_call *c)
+{
+    struct command *k = &c->request.command;
+
+    if (rng_chance(&w->rng, 800)) {
+        fill_spawn_name(w, c);
+    }
+    k->op = COMMAND_CLAIM;
+    k->node_id = 1 + rng_below(&w->rng, 5);
+    k->claim = (struct command_claim){.nonce = ++w->clients.last_nonce,
+                                      .ttl_ms = (uint32_t)rng_between(&w->rng, 1000, 3000)};
+    if (rng_chance(&w->rng, 700)) {
+        c->request.wait_ms = (uint32_t)rng_between(&w->rng, 1, 2000);
+        c->request.timeout_ms += c->request.wait_ms;
+        k->claim.wait = true;
+    }
+    w->seen[SEEN_CLAIM]++;
+}
+
+/* Of somebody who was told to spawn. */
+static void fill_claim_end(struct world *w, struct client_call *c)
+{
+    struct command *k = &c->request.command;
+    const struct verdict_claim *claim =
+        &w->clients.told[(w->clients.told_at + CLIENTS_RECENT - 1 - rng_below(&w->rng, 3)) %
+                         CLIENTS_RECENT];
+
+    if (claim->id == 0) {
+        fill_claim(w, c);
+        return;
+    }
+    *k = (struct command){.op = rng_chance(&w->rng, 600) ? COMMAND_CLAIM_CONFIRM
+                                                         : COMMAND_CLAIM_ABORT};
+    k->claim = (struct command_claim){.id = claim->id, .nonce = claim->nonce};
+    if (k->op == COMMAND_CLAIM_CONFIRM) {
+        k->process_id = ++w->clients.last_process;
+    }
 }
 
 /* A key of its own for some writes, for a few one that another had. */
@@ -168,21 +220,22 @@ static void repeat(struct world *w, const struct client_call *of)
     struct client_call *c;
     struct command *k;
 
-    if ((of->request.command.flags & COMMAND_KEYED) == 0 || of->attempts >= CLIENTS_REPEATS_MAX) {
+    if ((of->asked.flags & COMMAND_KEYED) == 0 || of->attempts >= CLIENTS_REPEATS_MAX) {
         return;
     }
     c = make_call(of->node, of->request.timeout_ms);
     k = &c->request.command;
     c->request.op = SERVICE_WRITE;
+    c->request.wait_ms = of->request.wait_ms;
     c->attempts = of->attempts + 1;
     memcpy(c->name, of->name, sizeof c->name);
     memcpy(c->text, of->text, sizeof c->text);
-    *k = of->request.command;
+    *k = of->asked;
     k->key = c->text;
     if (k->op == COMMAND_BATCH) {
         buf_put(&c->ops, of->ops.data, of->ops.len);
         k->ops.bytes = c->ops.data;
-    } else {
+    } else if (k->name != NULL) {
         k->name = c->name;
     }
     list_push_back(&w->clients.repeats, &c->link);
@@ -214,6 +267,8 @@ static void begin(struct client_call *c)
     c->since_us = w->now_us;
     c->late_us = latest_us(n, c->request.timeout_ms);
     c->floor = w->history.seen_revision;
+    c->asked = c->request.command;
+    c->claims = c->request.op == SERVICE_WRITE && c->request.command.op == COMMAND_CLAIM;
     if (c->request.op == SERVICE_WRITE) {
         CHECK(command_check(&c->request.command) == ERR_OK);
         c->key = history_key(&w->history, &c->request.command);
@@ -254,6 +309,10 @@ static void submit_any(struct world *w)
         fill_remove(w, c);
     } else if (chance < 58) {
         fill_batch(w, c);
+    } else if (chance < 64) {
+        fill_claim(w, c);
+    } else if (chance < 70) {
+        fill_claim_end(w, c);
     } else if (chance < 98) {
         fill_read(w, c);
     } else {
@@ -299,6 +358,23 @@ static void note_owner(struct world *w, const struct owner *o)
     w->clients.recent[rng_below(&w->rng, CLIENTS_RECENT)] = *o;
 }
 
+/* Whoever waited for a claim is answered by no verdict of the log. */
+static void judge_claim(struct world *w, struct client_call *c)
+{
+    struct service_request *r = &c->request;
+    const struct verdict *v = &r->verdict;
+
+    if (r->err != ERR_OK) {
+        w->seen[SEEN_CLAIM_HELD] += r->err == ERR_CLAIM_HELD;
+    } else if (v->has_owner) {
+        w->seen[SEEN_CLAIM_ENTRY]++;
+        history_read(&w->history, &r->command, &v->owner, v->revision);
+    } else {
+        history_told_to_spawn(&w->history, c->key, &v->claim);
+        w->clients.told[w->clients.told_at++ % CLIENTS_RECENT] = v->claim;
+    }
+}
+
 static void judge_write(struct world *w, struct client_call *c)
 {
     const struct service_request *r = &c->request;
@@ -313,7 +389,13 @@ static void judge_write(struct world *w, struct client_call *c)
                        (unsigned long long)r->verdict.revision);
             return;
         }
-        history_acknowledged(&w->history, c->key, &r->verdict, c->since_us);
+        if (c->claims) {
+            judge_claim(w, c);
+        } else {
+            history_acknowledged(&w->history, c->key, &r->verdict, c->since_us);
+            w->seen[SEEN_CONFIRM] += r->command.claim.id != 0 && r->err == ERR_OK &&
+                                     r->command.op == COMMAND_CLAIM_CONFIRM;
+        }
         if (rng_chance(&w->rng, 50)) {
             repeat(w, c);
         }

@@ -4,8 +4,8 @@
  * Requests go to random replicas, as an HTTP thread would submit them, on few
  * names so that they collide; every put has an owner that no other has. Some
  * writes carry an idempotency key and are made again, by way of any replica,
- * when nobody told what became of them, or just so. Each answer is held
- * against the history.
+ * when nobody told what became of them, or just so. Claims wait for each other,
+ * are confirmed, aborted or left alone. Each answer is held against the history.
  */
 #ifndef CALLSIGN_TESTS_SIM_CLIENTS_H
 #define CALLSIGN_TESTS_SIM_CLIENTS_H
@@ -38,6 +38,8 @@ struct client_call {
     uint64_t key;     /* of the command */
     bool *ret_done;   /* of whoever waits for it, or NULL */
     enum err *ret_err;
+    struct command asked; /* the core may change its own */
+    bool claims;
     struct buf ops;    /* of a batch */
     unsigned attempts; /* before this one */
     char text[CLIENTS_KEY_MAX];
@@ -46,8 +48,11 @@ struct client_call {
 
 struct clients {
     struct list open;
-    struct list repeats; /* calls that are made again */
-    unsigned last_text;  /* of keys */
+    struct list repeats;                       /* calls that are made again */
+    unsigned last_text;                        /* of keys */
+    uint64_t last_nonce;                       /* of claims */
+    struct verdict_claim told[CLIENTS_RECENT]; /* who was told to spawn last */
+    unsigned told_at;
     unsigned submitted;
     uint64_t last_process;
     struct owner recent[CLIENTS_RECENT]; /* owners somebody was told about */

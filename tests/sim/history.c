@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "model.h"
 #include "node.h"
 #include "world.h"
 
@@ -157,8 +158,20 @@ static bool same_verdict(const struct verdict *a, const struct verdict *b)
     return a->err == b->err && a->created == b->created && a->changed == b->changed &&
            a->replayed == b->replayed && a->has_owner == b->has_owner &&
            same_owner(&a->owner, &b->owner) && a->revision == b->revision &&
-           a->refused_at == b->refused_at && a->refused_by == b->refused_by &&
-           same_results(a->results, b->results);
+           a->claim.id == b->claim.id && a->claim.nonce == b->claim.nonce &&
+           (a->name != NULL) == (b->name != NULL) && a->refused_at == b->refused_at &&
+           a->refused_by == b->refused_by && same_results(a->results, b->results);
+}
+
+void history_told_to_spawn(struct history *h, uint64_t key, const struct verdict_claim *claim)
+{
+    const char *wrong = model_claims_tell(&h->claims, claim, key);
+
+    h->world->seen[SEEN_SPAWN]++;
+    if (wrong != NULL) {
+        world_fail(h->world, "a client was told to spawn by ticket %" PRIu64 ": %s", claim->id,
+                   wrong);
+    }
 }
 
 static void note_seen(struct history *h, uint64_t revision)
@@ -192,190 +205,12 @@ void history_acknowledged(struct history *h, uint64_t key, const struct verdict 
                err_code(v->err), v->revision, c->applied);
 }
 
-/* --- The model ---------------------------------------------------------------------- */
-
-static struct history_name *name_row(struct history *h, const struct command *c)
-{
-    struct history_name *n;
-
-    for (size_t i = 0; i < h->names_count; i++) {
-        n = &h->names[i];
-        if (n->env_id == c->env_id && n->len == c->name_len &&
-            memcmp(n->name, c->name, n->len) == 0) {
-            return n;
-        }
-    }
-    if (h->names_count == h->names_capacity) {
-        h->names_capacity = 2 * h->names_capacity + 16;
-        h->names = mem_resize(h->names, h->names_capacity, sizeof *h->names);
-    }
-    n = &h->names[h->names_count++];
-    *n = (struct history_name){
-        .env_id = c->env_id, .name = mem_copy(c->name, c->name_len), .len = c->name_len};
-    return n;
-}
-
-static void change(struct history *h, struct history_name *n, bool held, struct owner owner)
-{
-    if (n->count == n->capacity) {
-        n->capacity = 2 * n->capacity + 8;
-        n->changes = mem_resize(n->changes, n->capacity, sizeof *n->changes);
-    }
-    n->changes[n->count++] =
-        (struct history_change){.revision = h->revision, .held = held, .owner = owner};
-}
-
-static enum err refusal(const struct command *c, const struct history_change *now)
-{
-    const unsigned held = COMMAND_IF_REVISION | COMMAND_IF_OWNER;
-
-    if (c->op == COMMAND_GET && !now->held && (c->flags & held) != 0) {
-        return ERR_PROCESS_NOT_FOUND;
-    }
-    if (c->op == COMMAND_REMOVE && !now->held) {
-        return ERR_PROCESS_NOT_FOUND;
-    }
-    if ((c->flags & COMMAND_IF_ABSENT) != 0 && now->held) {
-        return ERR_NAME_TAKEN;
-    }
-    if ((c->flags & COMMAND_IF_REVISION) != 0 &&
-        (!now->held || now->owner.revision != c->if_revision)) {
-        return ERR_PRECONDITION_FAILED;
-    }
-    if ((c->flags & COMMAND_IF_OWNER) != 0 &&
-        (now->owner.node_id != c->node_id || now->owner.process_id != c->process_id)) {
-        return ERR_NOT_OWNER;
-    }
-    return ERR_OK;
-}
-
-/* A put, a remove or a look, on its own. */
-static struct verdict apply_one(struct history *h, const struct command *c)
-{
-    struct history_name *n = name_row(h, c);
-    struct history_change now = {0};
-    struct verdict v = {0};
-
-    if (n->count > 0) {
-        now = n->changes[n->count - 1];
-    }
-    v.has_owner = now.held;
-    if (now.held) {
-        v.owner = now.owner;
-    }
-    v.err = refusal(c, &now);
-    if (v.err == ERR_OK && c->op == COMMAND_REMOVE) {
-        h->revision++;
-        v.changed = true;
-        change(h, n, false, (struct owner){0});
-    } else if (v.err == ERR_OK && c->op == COMMAND_PUT &&
-               !(now.held && now.owner.node_id == c->node_id &&
-                 now.owner.process_id == c->process_id)) {
-        h->revision++;
-        v.changed = true;
-        v.created = !now.held;
-        v.has_owner = true;
-        v.owner = (struct owner){c->node_id, c->process_id, h->revision};
-        change(h, n, true, v.owner);
-    }
-    v.revision = h->revision;
-    return v;
-}
-
-/* The changes of `names` behind that revision never were. */
-static void take_back(struct history *h, const size_t *names, unsigned count, uint64_t revision)
-{
-    for (unsigned i = 0; i < count; i++) {
-        struct history_name *n = &h->names[names[i]];
-
-        while (n->count > 0 && n->changes[n->count - 1].revision > revision) {
-            n->count--;
-        }
-    }
-}
-
-/* One after the other, all with the same revision; the first refusal takes
- * back what those before it did. */
-static struct verdict apply_batch(struct history *h, const struct command *c)
-{
-    struct verdict v = {.results = verdict_results_new(c->ops.count)};
-    size_t names[COMMAND_OPS_MAX], at = 0;
-    uint64_t before = h->revision;
-    unsigned done = 0;
-
-    for (; done < c->ops.count && v.err == ERR_OK; done++) {
-        struct command op;
-        struct verdict one;
-
-        command_ops_next(&c->ops, &at, &op);
-        names[done] = (size_t)(name_row(h, &op) - h->names);
-        h->revision = before;
-        one = apply_one(h, &op);
-        if (one.err == ERR_PROCESS_NOT_FOUND &&
-            (op.flags & (COMMAND_IF_REVISION | COMMAND_IF_OWNER)) == 0) {
-            one.err = ERR_OK;
-            v.results->at[done].err = ERR_PROCESS_NOT_FOUND;
-        }
-        if (op.op == COMMAND_GET && !one.has_owner) {
-            v.results->at[done].err = ERR_PROCESS_NOT_FOUND;
-        }
-        v.results->at[done].created = one.created;
-        v.results->at[done].has_owner = one.has_owner;
-        v.results->at[done].owner = one.owner;
-        v.changed = v.changed || one.changed;
-        if (one.err != ERR_OK) {
-            v = (struct verdict){.err = ERR_BATCH_REFUSED,
-                                 .refused_at = done,
-                                 .refused_by = one.err,
-                                 .has_owner = one.has_owner && one.owner.revision <= before,
-                                 .results = v.results};
-            v.owner = v.has_owner ? one.owner : (struct owner){0};
-        }
-    }
-    h->revision = before + v.changed;
-    if (v.err != ERR_OK) {
-        verdict_drop_results(&v);
-        take_back(h, names, done, before);
-    }
-    v.revision = h->revision;
-    return v;
-}
-
-static struct verdict model_apply(struct history *h, const struct command *c)
-{
-    struct verdict v;
-
-    if (model_keys_decide(&h->keys, c, &v)) {
-        v.revision = v.replayed ? v.revision : h->revision;
-        h->world->seen[v.replayed ? SEEN_REPLAYED : SEEN_MISMATCH]++;
-        return v;
-    }
-    v = c->op == COMMAND_BATCH ? apply_batch(h, c) : apply_one(h, c);
-    model_keys_add(&h->keys, c, &v);
-    return v;
-}
-
-/* The state of `n` at `revision`; the changes are in order. */
-static struct history_change state_at(const struct history_name *n, uint64_t revision)
-{
-    size_t low = 0, high = n->count;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-
-        if (n->changes[middle].revision <= revision) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low == 0 ? (struct history_change){0} : n->changes[low - 1];
-}
+/* --- Reads ---------------------------------------------------------------------- */
 
 void history_read(struct history *h, const struct command *c, const struct owner *found,
                   uint64_t revision)
 {
-    struct history_change s = state_at(name_row(h, c), revision);
+    struct history_change s = model_state_at(h, c, revision);
 
     if (revision > h->revision) {
         world_fail(h->world, "a read reflects revision %" PRIu64 ", the newest is %" PRIu64,
@@ -403,6 +238,7 @@ static uint64_t mix_verdict(uint64_t h, const struct verdict *v)
         h = mix(h, v->results->at[i].owner.process_id);
     }
     h = mix(h, v->refused_at);
+    h = mix(h, v->claim.id);
     h = mix(h, v->owner.node_id);
     h = mix(h, v->owner.process_id);
     h = mix(h, v->owner.revision);
@@ -421,7 +257,10 @@ static void apply_first(struct history *h, const struct command *c, const struct
     call->next = row_of->calls;
     row_of->calls = call;
     row_of->applied++;
-    check_count(h, row_of);
+    /* Replicas end tickets on their own. */
+    if (c->op != COMMAND_CLAIM_ABORT && c->op != COMMAND_CLAIM_WITHDRAW) {
+        check_count(h, row_of);
+    }
     if (!same_verdict(&call->verdict, given)) {
         world_fail(h->world,
                    "entry %" PRIu64 ": the state machine says %s at revision %" PRIu64
@@ -581,6 +420,7 @@ void history_fini(struct history *h)
         }
     }
     model_keys_fini(&h->keys);
+    model_claims_fini(&h->claims);
     free(h->names);
     free(h->commands);
     free(h->entries.rows);

@@ -24,6 +24,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "command.h"
+#include "model_claims.h"
 #include "model_keys.h"
 #include "registry.h"
 
@@ -83,6 +84,7 @@ struct history {
     struct history_name *names;
     size_t names_count, names_capacity;
     struct model_keys keys;
+    struct model_claims claims;
     struct history_command *commands; /* open hash table */
     size_t commands_count, commands_capacity;
     uint64_t revision;      /* of the model */
@@ -110,6 +112,8 @@ void history_refused(struct history *h, uint64_t key);
 /* A verdict was answered for a command that was submitted at `since_us`. */
 void history_acknowledged(struct history *h, uint64_t key, const struct verdict *v,
                           uint64_t since_us);
+/* The caller of a claim was told to spawn. */
+void history_told_to_spawn(struct history *h, uint64_t key, const struct verdict_claim *claim);
 /* A read answered `found` (or nothing) at `revision`. */
 void history_read(struct history *h, const struct command *c, const struct owner *found,
                   uint64_t revision);
