@@ -209,6 +209,27 @@ class Claimant(threading.Thread):
             self.error = error
 
 
+def test_a_change_of_leader_ends_no_claim_early(new_cluster, name):
+    """The new leader gives every claim its full time again, and ends it then."""
+    cluster = new_cluster().start()
+    cluster.wait_ready()
+    leader = cluster.leader()
+    survivor = cluster.followers()[0]
+    kept = claim(survivor, name, ttl_ms=4000)
+    left = claim(survivor, name + "x", ttl_ms=4000)
+    assert (kept.status, left.status) == (201, 201)
+    time.sleep(2.5)
+    leader.kill()
+    cluster.leader()
+    elected = time.monotonic()
+    time.sleep(2.5)  # beyond the first 4 s, within those of the new leader
+    assert end(survivor, kept, "confirm").status == 201
+    waiter = claim(survivor, name + "x", wait=20)
+    assert waiter.status == 201
+    assert time.monotonic() - elected < 4 + 3
+    assert end(survivor, left, "confirm").status == 404
+
+
 def test_a_hundred_claimants_and_a_dead_leader(new_cluster, rng):
     """Exactly one of 100 is told to spawn, though the leader is killed meanwhile."""
     cluster = new_cluster().start()
