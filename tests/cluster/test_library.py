@@ -11,7 +11,7 @@ import pytest
 import api
 import cluster as clusters
 
-HAMMER = clusters.BUILD / "tests" / "cluster" / "hammer"
+HAMMER = clusters.BUILD / "tests" / "client" / "hammer"
 EXAMPLES = clusters.BUILD / "client" / "examples"
 # The promise is for two minutes with a death every five seconds.
 SECONDS = int(os.environ.get("CALLSIGN_HAMMER_SECONDS", "14"))
