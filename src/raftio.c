@@ -1,5 +1,6 @@
 #include "raftio.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,6 +84,18 @@ static int on_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, ra
 
 /* --- The disk half -------------------------------------------------------- */
 
+/* Rule R4. The disk says which file, and why. */
+static void stop_on_error(struct raftio *x, const char *what, int status)
+{
+    char detail[2 * RAFT_ERRMSG_BUF_SIZE];
+    bool more = x->disk->errmsg[0] != '\0';
+
+    if (status != 0) {
+        (void)snprintf(detail, sizeof detail, "%s%s%s", what, more ? ": " : "", x->disk->errmsg);
+        guard_stop_on_error(&x->guard, detail, status);
+    }
+}
+
 static void deliver_parked(struct raftio *x)
 {
     struct raft_message m = {0};
@@ -101,7 +114,7 @@ static void on_appended(struct raft_io_append *req, int status)
     free(req->data);
     CHECK(g->appends > 0);
     g->appends--;
-    guard_stop_on_error(g, "writing the log failed", status);
+    stop_on_error(x, "writing the log failed", status);
     if (status == 0 && a.leading && x->raft->state == RAFT_LEADER &&
         x->raft->current_term == a.term) {
         g->durable_term = a.term;
@@ -134,7 +147,7 @@ static int on_append(struct raft_io *io, struct raft_io_append *req,
     x->guard.appends++;
     rv = x->disk->append(x->disk, &a->req, entries, n, on_appended);
     if (rv != 0) {
-        guard_stop_on_error(&x->guard, "handing entries to the log failed", rv);
+        stop_on_error(x, "handing entries to the log failed", rv);
         x->guard.appends--;
         x->next_index -= n;
         free(a);
@@ -150,7 +163,7 @@ static int on_truncate(struct raft_io *io, raft_index index)
     guard_stop_on_truncate(&x->guard);
     x->next_index = index;
     rv = x->disk->truncate(x->disk, index);
-    guard_stop_on_error(&x->guard, "truncating the log failed", rv);
+    stop_on_error(x, "truncating the log failed", rv);
     return rv;
 }
 
@@ -163,7 +176,7 @@ static void on_put(struct raft_io_snapshot_put *req, int status)
     free(req->data);
     if (p.install) {
         g->installing = false;
-        guard_stop_on_error(g, "writing the leader's snapshot failed", status);
+        stop_on_error(x, "writing the leader's snapshot failed", status);
         g->context = GUARD_INSTALLED;
         g->context_term = p.term;
         g->context_max = p.index;
@@ -205,7 +218,7 @@ static int on_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io
     if (rv != 0) {
         g->snapshotting = g->snapshotting && p->install;
         if (p->install) {
-            guard_stop_on_error(g, "handing the leader's snapshot to the disk failed", rv);
+            stop_on_error(x, "handing the leader's snapshot to the disk failed", rv);
             g->installing = false;
         }
         free(p);
@@ -233,7 +246,7 @@ static int on_set_term(struct raft_io *io, raft_term term)
     struct raftio *x = of_io(io);
     int rv = x->disk->set_term(x->disk, term);
 
-    guard_stop_on_error(&x->guard, "writing the term failed", rv);
+    stop_on_error(x, "writing the term failed", rv);
     return rv;
 }
 
@@ -242,7 +255,7 @@ static int on_set_vote(struct raft_io *io, raft_id id)
     struct raftio *x = of_io(io);
     int rv = x->disk->set_vote(x->disk, id);
 
-    guard_stop_on_error(&x->guard, "writing the vote failed", rv);
+    stop_on_error(x, "writing the vote failed", rv);
     return rv;
 }
 
