@@ -513,6 +513,11 @@ uint64_t consensus_last_index(const struct consensus *c)
     return c->raftio.next_index - 1;
 }
 
+uint64_t consensus_last_term(const struct consensus *c)
+{
+    return c->raftio.last_term;
+}
+
 uint64_t consensus_stored_index(const struct consensus *c)
 {
     return c->raft.last_stored;

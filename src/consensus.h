@@ -148,6 +148,8 @@ uint64_t consensus_leader(struct consensus *c);
 uint64_t consensus_term(const struct consensus *c);
 uint64_t consensus_commit_index(const struct consensus *c);
 uint64_t consensus_applied_index(const struct consensus *c);
+/* Term of the last entry; 0: not known in the middle of a truncation. */
+uint64_t consensus_last_term(const struct consensus *c);
 uint64_t consensus_last_index(const struct consensus *c);
 uint64_t consensus_stored_index(const struct consensus *c);
 const char *consensus_state(const struct consensus *c);

@@ -387,6 +387,9 @@ enum err core_on_frame(struct core *c, uint64_t from, const struct frame *f)
     case FRAME_PROBE:
     case FRAME_PROBE_RESULT:
         return probation_on_frame(&c->probation, from, f);
+    case FRAME_DOUBT:
+    case FRAME_DOUBT_RESULT:
+        return doubt_on_frame(&c->doubt, from, f);
     default:
         return ERR_MALFORMED;
     }
@@ -434,6 +437,9 @@ void core_turn(struct core *c)
 
     consensus_observe(&c->consensus);
     e = probation_turn(&c->probation);
+    if (e == ERR_OK) {
+        e = doubt_turn(&c->doubt);
+    }
     if (e != ERR_OK) {
         c->env.fatal(c->env.data, e, "writing to the data directory that this replica votes");
     }
@@ -499,6 +505,7 @@ enum err core_init(struct core *c, const struct core_config *config, const struc
     c->probation.now_ms = env->now_ms;
     c->probation.write_voter = env->write_voter;
     c->probation.data = env->data;
+    doubt_init(&c->doubt, &c->probation, &config->doubt);
     return ERR_OK;
 }
 

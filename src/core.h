@@ -32,6 +32,7 @@
 #include "consensus.h"
 #include "core_claims.h"
 #include "core_cut.h"
+#include "doubt.h"
 #include "forward.h"
 #include "leases.h"
 #include "probation.h"
@@ -46,7 +47,8 @@ struct core_config {
     unsigned members_count;
     bool voter;          /* the data directory says it votes ... */
     uint64_t vote_floor; /* ... in terms above this */
-    uint64_t life;       /* random, of this start */
+    struct doubt_config doubt;
+    uint64_t life; /* random, of this start */
 };
 
 struct core_env {
@@ -76,6 +78,7 @@ struct core {
     struct forward forward;
     struct probation probation;
     struct leases leases;
+    struct doubt doubt;
     struct core_env env;
     uint64_t id;
     unsigned election_timeout_ms;

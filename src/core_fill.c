@@ -34,7 +34,10 @@ void core_fill_cluster(struct core *c, struct service_cluster *ret_cluster)
     ret_cluster->names = registry_count(registry);
     ret_cluster->digest = registry_digest(registry);
     ret_cluster->ready = core_ready(c);
-    probation_why(&c->probation, ret_cluster->why, sizeof ret_cluster->why);
+    doubt_why(&c->doubt, ret_cluster->why, sizeof ret_cluster->why);
+    if (ret_cluster->why[0] == '\0') {
+        probation_why(&c->probation, ret_cluster->why, sizeof ret_cluster->why);
+    }
     if (c->short_of_space && ret_cluster->why[0] == '\0') {
         snprintf(ret_cluster->why, sizeof ret_cluster->why, "this replica is short of disk space");
     }

@@ -55,6 +55,8 @@ enum frame_type {
     FRAME_PROBE_RESULT = 39,
     FRAME_LEASE_ASK = 40, /* heartbeats of nodes, and how much is left of their leases */
     FRAME_LEASE_RESULT = 41,
+    FRAME_DOUBT = 42, /* "how long is your log?", asked by a replica in doubt */
+    FRAME_DOUBT_RESULT = 43,
 };
 
 struct frame {

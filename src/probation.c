@@ -247,6 +247,21 @@ enum err probation_turn(struct probation *p)
     return ERR_OK;
 }
 
+void probation_accept(struct probation *p, const struct raftio_gate *accepted)
+{
+    CHECK(p->state == PROBATION_FORMING);
+    p->state = PROBATION_REJOINING;
+    p->floor = accepted->floor;
+    p->asked_ms = 0;
+    *gate(p) = *accepted;
+}
+
+enum err probation_lead(struct probation *p, uint64_t vote_floor)
+{
+    CHECK(p->state == PROBATION_REJOINING && consensus_leads_for_sure(p->consensus));
+    return end(p, vote_floor);
+}
+
 bool probation_over(const struct probation *p)
 {
     return p->state == PROBATION_VOTING;

@@ -29,6 +29,7 @@
 struct consensus;
 struct frame;
 struct net;
+struct raftio_gate;
 
 enum { PROBATION_OTHERS_MAX = 15, PROBATION_WHY_MAX = 160 };
 
@@ -73,6 +74,12 @@ enum err probation_begin(struct probation *p, bool voter, uint64_t vote_floor,
 enum err probation_on_frame(struct probation *p, uint64_t from, const struct frame *f);
 /* Asks, and decides. Once per loop turn; only an error of write_voter comes back. */
 enum err probation_turn(struct probation *p);
+
+/* In FORMING: the operator accepts what may be lost (doubt.h). Goes on as
+ * REJOINING, behind this gate ... */
+void probation_accept(struct probation *p, const struct raftio_gate *accepted);
+/* ... and ends here for the one that leads, for certain; errors as probation_turn. */
+enum err probation_lead(struct probation *p, uint64_t vote_floor);
 
 bool probation_over(const struct probation *p);
 /* Why it is not over, one sentence; "" when it is. */

@@ -144,6 +144,7 @@ static int on_append(struct raft_io *io, struct raft_io_append *req,
     a->last = x->next_index + n - 1;
     a->req.data = a;
     x->next_index += n;
+    x->last_term = entries[n - 1].term;
     x->guard.appends++;
     rv = x->disk->append(x->disk, &a->req, entries, n, on_appended);
     if (rv != 0) {
@@ -162,6 +163,7 @@ static int on_truncate(struct raft_io *io, raft_index index)
 
     guard_stop_on_truncate(&x->guard);
     x->next_index = index;
+    x->last_term = 0;
     rv = x->disk->truncate(x->disk, index);
     stop_on_error(x, "truncating the log failed", rv);
     return rv;
@@ -210,6 +212,7 @@ static int on_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io
     if (p->install) {
         g->installing = true;
         x->next_index = snapshot->index + 1;
+        x->last_term = snapshot->term;
     } else {
         g->snapshotting = true;
         g->snapshot_started_ms = x->disk->time(x->disk);
@@ -236,6 +239,11 @@ static int on_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
     rv = x->disk->load(x->disk, term, voted_for, snapshot, start_index, entries, n_entries);
     if (rv == 0) {
         x->next_index = *start_index + *n_entries;
+        if (*n_entries > 0) {
+            x->last_term = (*entries)[*n_entries - 1].term;
+        } else if (*snapshot != NULL) {
+            x->last_term = (*snapshot)->term;
+        }
         guard_note_loaded(&x->boot, *snapshot, *start_index, *entries, *n_entries);
     }
     return rv;

@@ -61,8 +61,11 @@ struct raftio_peer {
 struct raftio_gate {
     bool closed;          /* nothing passes */
     bool mute;            /* no vote is asked for or given */
-    raft_term floor;      /* messages of lower terms are dropped */
+    raft_term floor;      /* of lower terms only votes pass: they tell others this one's term */
     raft_term vote_floor; /* no vote is given in this term or below */
+    /* No vote is given to, or asked for with, a log that ends before this. */
+    raft_term log_floor_term;
+    raft_index log_floor_index;
 };
 
 struct raftio {
@@ -79,6 +82,7 @@ struct raftio {
     struct list sent; /* sends whose completion is to be reported */
     struct buf frame;
     raft_index next_index; /* of the next entry handed to the disk */
+    raft_term last_term;   /* of the one before; 0: a truncation left it open */
     uint64_t transfers;    /* ids given to outgoing snapshots */
     /* Entries acknowledged to the leader of `verified_term`, so far. */
     raft_term verified_term;

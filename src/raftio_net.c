@@ -10,6 +10,7 @@
 #include "frame.h"
 #include "net.h"
 #include "raftio.h"
+#include "raftio_gate.h"
 #include "raftio_wire.h"
 
 /* What no peer rejects: the highest index there is. */
@@ -275,8 +276,7 @@ int raftio_net_send(struct raft_io *io, struct raft_io_send *req,
     enum err e;
 
     req->cb = cb;
-    if (x->gate.closed || (x->gate.mute && m.type == RAFT_IO_REQUEST_VOTE) ||
-        !guard_adjust_outgoing(&x->guard, &m)) {
+    if (!raftio_gate_sends(&x->gate, &m) || !guard_adjust_outgoing(&x->guard, &m)) {
         return refuse(x, req, &m);
     }
     if (m.type == RAFT_IO_INSTALL_SNAPSHOT) {
@@ -335,39 +335,6 @@ static void free_message(struct raft_message *m)
     }
 }
 
-static raft_term message_term(const struct raft_message *m)
-{
-    switch (m->type) {
-    case RAFT_IO_APPEND_ENTRIES:
-        return m->append_entries.term;
-    case RAFT_IO_APPEND_ENTRIES_RESULT:
-        return m->append_entries_result.term;
-    case RAFT_IO_REQUEST_VOTE:
-        return m->request_vote.term;
-    case RAFT_IO_REQUEST_VOTE_RESULT:
-        return m->request_vote_result.term;
-    case RAFT_IO_INSTALL_SNAPSHOT:
-        return m->install_snapshot.term;
-    default:
-        return m->timeout_now.term;
-    }
-}
-
-static bool is_vote(const struct raft_message *m)
-{
-    return m->type == RAFT_IO_REQUEST_VOTE || m->type == RAFT_IO_REQUEST_VOTE_RESULT ||
-           m->type == RAFT_IO_TIMEOUT_NOW;
-}
-
-static bool gate_passes(const struct raftio_gate *gate, const struct raft_message *m)
-{
-    if (gate->closed || (gate->mute && is_vote(m)) || message_term(m) < gate->floor) {
-        return false;
-    }
-    return m->type != RAFT_IO_REQUEST_VOTE || m->request_vote.pre_vote ||
-           m->request_vote.term > gate->vote_floor;
-}
-
 /* Whether the guard wants libraft not to see this message (now). */
 static bool guard_keeps(struct raftio *x, struct raft_message *m)
 {
@@ -419,7 +386,7 @@ static void deliver(struct raftio *x, struct raft_message *m)
         watch_snapshot(x, m);
         guard_forget_follower(&x->guard, m);
     }
-    if (!gate_passes(&x->gate, m) || guard_keeps(x, m)) {
+    if (!raftio_gate_takes(&x->gate, m) || guard_keeps(x, m)) {
         free_message(m);
         return;
     }

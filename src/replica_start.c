@@ -19,6 +19,7 @@
 
 enum { MARKER_VOTER_BYTES = 8 };
 #define MARKER_VOTER "voter"
+#define MARKER_DOUBT "doubt" /* holds what MARKER_VOTER held */
 
 /* --- What the core is given ----------------------------------------------------- */
 
@@ -49,16 +50,26 @@ static void fatal(void *data, enum err err, const char *what)
     _exit(REPLICA_EXIT_BROKEN);
 }
 
-static enum err write_voter(void *data, uint64_t vote_floor)
+static enum err write_floor(struct replica *r, const char *name, uint64_t vote_floor)
 {
-    struct replica *r = data;
     struct buf b;
     enum err e;
 
     buf_init(&b, MARKER_VOTER_BYTES);
     buf_put_u64(&b, vote_floor);
-    e = datadir_marker_write(r->datadir, MARKER_VOTER, b.data, b.len);
+    e = datadir_marker_write(r->datadir, name, b.data, b.len);
     buf_fini(&b);
+    return e;
+}
+
+static enum err write_voter(void *data, uint64_t vote_floor)
+{
+    struct replica *r = data;
+    enum err e = write_floor(r, MARKER_VOTER, vote_floor);
+
+    if (e == ERR_OK) {
+        e = datadir_marker_remove(r->datadir, MARKER_DOUBT);
+    }
     if (e != ERR_OK) {
         log_event(LOG_ERROR, "marker_failed", "why=%s", LOG_Q(datadir_why(r->datadir)));
         return e;
@@ -196,20 +207,54 @@ static int open_datadir(struct replica *r)
     return REPLICA_EXIT_OK;
 }
 
-static enum err read_voter(struct replica *r, struct core_config *config)
+static enum err read_floor(struct replica *r, const char *name, bool *ret_found,
+                           uint64_t *ret_floor)
 {
     struct datadir_marker marker;
     struct cursor c;
     enum err e;
 
-    e = datadir_marker_read(r->datadir, MARKER_VOTER, &marker);
+    e = datadir_marker_read(r->datadir, name, &marker);
     if (e != ERR_OK || !marker.found) {
         return e;
     }
     cursor_init(&c, marker.bytes, marker.len);
-    config->voter = true;
-    config->vote_floor = cursor_u64(&c);
+    *ret_found = true;
+    *ret_floor = cursor_u64(&c);
     return c.bad ? ERR_STORAGE : ERR_OK;
+}
+
+static enum err read_markers(struct replica *r, struct core_config *config)
+{
+    enum err e = read_floor(r, MARKER_VOTER, &config->voter, &config->vote_floor);
+
+    if (e == ERR_OK) {
+        e = read_floor(r, MARKER_DOUBT, &config->doubt.in_doubt, &config->doubt.vote_floor);
+    }
+    if (e == ERR_OK && config->voter && config->doubt.in_doubt) {
+        /* It ended between the two, when the doubt was over. */
+        e = datadir_marker_remove(r->datadir, MARKER_DOUBT);
+        config->doubt.in_doubt = false;
+    }
+    return e;
+}
+
+/* Notes the doubt before the vote goes: a replica without either has no past. */
+static enum err note_doubt(struct replica *r, struct core_config *config)
+{
+    enum err e;
+
+    if (!config->voter) {
+        return ERR_OK; /* no past, or in doubt before and not over it */
+    }
+    e = write_floor(r, MARKER_DOUBT, config->vote_floor);
+    if (e == ERR_OK) {
+        e = datadir_marker_remove(r->datadir, MARKER_VOTER);
+    }
+    config->voter = false;
+    config->doubt.in_doubt = true;
+    config->doubt.vote_floor = config->vote_floor;
+    return e;
 }
 
 /* A write at the end of the log is gone that may have been acknowledged: the
@@ -224,10 +269,9 @@ static int give_up_vote(struct replica *r, struct core_config *config)
             "and no other replica has them: restore a copy of the directory, or "
             "start once with --accept-data-loss to go on without them");
     }
-    if (config->voter && datadir_marker_remove(r->datadir, MARKER_VOTER) != ERR_OK) {
+    if (note_doubt(r, config) != ERR_OK) {
         return replica_refuse(r, "data_directory", ERR_STORAGE, datadir_why(r->datadir));
     }
-    config->voter = false;
     log_event(LOG_WARN, "log_in_doubt", "data_dir=%s action=%s", LOG_Q(r->config->data_dir),
               LOG_Q("none: it votes again once it has caught up with the others"));
     return REPLICA_EXIT_OK;
@@ -236,7 +280,7 @@ static int give_up_vote(struct replica *r, struct core_config *config)
 static int open_log(struct replica *r, struct core_config *config)
 {
     char why[STORAGE_WHY_MAX] = "";
-    enum err e = read_voter(r, config);
+    enum err e = read_markers(r, config);
 
     if (e != ERR_OK) {
         return replica_refuse(r, "data_directory", e, datadir_why(r->datadir));
@@ -245,6 +289,7 @@ static int open_log(struct replica *r, struct core_config *config)
     if (e != ERR_OK) {
         return replica_refuse(r, "log", e, why);
     }
+    config->doubt.accepts = r->config->accept_data_loss;
     return storage_suspect(r->storage) ? give_up_vote(r, config) : REPLICA_EXIT_OK;
 }
 
@@ -259,7 +304,10 @@ int replica_start_core(struct replica *r)
         .answer = replica_answer,
         .data = r,
     };
-    struct core_config config = {.consensus = consensus_config(r->config)};
+    struct core_config config = {
+        .consensus = consensus_config(r->config),
+        .doubt.id = r->config->id,
+    };
     uint64_t ids[CONFIG_MEMBERS_MAX];
     char why[DATADIR_WHY_MAX] = "";
     enum err e;

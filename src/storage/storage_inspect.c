@@ -143,6 +143,15 @@ static void print_file(FILE *out, int dir, const char *name)
     }
 }
 
+/* With the index the measure by which Raft tells which of two logs has more. */
+static uint64_t last_term(const struct recovery *r)
+{
+    if (r->n_entries > 0) {
+        return r->entries[r->n_entries - 1].term;
+    }
+    return r->has_snapshot ? r->snapshot_head.term : 0;
+}
+
 static enum err print_verdict(FILE *out, int dir, const char *path)
 {
     struct recovery r;
@@ -157,6 +166,8 @@ static enum err print_verdict(FILE *out, int dir, const char *path)
                 r.snapshot_head.index);
     }
     fprintf(out, "entries: %zu, from %" PRIu64 " to %" PRIu64 "\n", r.n_entries, r.start_index,
+            r.start_index + r.n_entries - 1);
+    fprintf(out, "log ends with: term %" PRIu64 ", entry %" PRIu64 "\n", last_term(&r),
             r.start_index + r.n_entries - 1);
     if (r.fresh) {
         fprintf(out, "verdict: nothing is stored here\n");

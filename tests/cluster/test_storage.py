@@ -1,6 +1,7 @@
 """Damage to the files of one replica: docs/operations.md, "A damaged replica",
 step by step on real daemons."""
 
+import re
 import shutil
 
 import pytest
@@ -238,27 +239,71 @@ def test_a_member_in_doubt(new_cluster):
         load.check(cluster)
 
 
-def test_all_in_doubt(new_cluster):
-    """Nobody can prove anything: they wait and serve nothing rather than guess."""
-    cluster = new_cluster().start().wait_ready()
-    victims = list(cluster)
+def beyond_mark(replica):
+    segment = faults.segments(replica)[-1]
+    return faults.sequence(segment, faults.batches(segment)[-1]) > faults.marked(replica)
+
+
+def all_killed_with_doubtful_writes(cluster):
+    """All at once, in the middle of writes, until each one's last write is one
+    its mark does not prove. The writers of all rounds."""
+    loads = []
 
     def done():
-        for replica in victims:
+        for replica in cluster:
             if not replica.running:
                 replica.start()
         cluster.wait_ready()
         with writers.Writers(cluster, per_replica=1) as load:
             load.wait_progress(20)
-            for replica in victims:
+            for replica in cluster:
+                replica.signal(9)
+            for replica in cluster:
                 replica.kill()
-        # Rot in one of them alone is no doubt: all or none are damaged.
-        ends = [(s, faults.batches(s)[-1]) for s in (faults.segments(r)[-1] for r in victims)]
-        if any(faults.sequence(s, at) <= faults.marked(r) for r, (s, at) in zip(victims, ends)):
-            return False
-        return all(faults.damage_last_write(r) for r in victims)
+        loads.append(load)
+        return all(beyond_mark(replica) for replica in cluster)
 
     clusters.eventually("three last writes are beyond their marks", done, timeout=60)
+    return loads
+
+
+def accept_data_loss(replicas):
+    for replica in replicas:
+        if replica.running:
+            replica.kill()
+        replica.flags.append("--accept-data-loss")
+        replica.start()
+        replica.flags.remove("--accept-data-loss")
+
+
+def log_end(replica):
+    """Term and index, as inspect says."""
+    _, printed = faults.inspect(replica.data_dir)
+    return tuple(map(int, re.search(r"log ends with: term (\d+), entry (\d+)", printed).groups()))
+
+
+def check_all_but_a_tail(cluster, loads):
+    """Lost are at most the last writes, and on all replicas the same. How many."""
+    acked = {k: v for load in loads for k, v in load.merged("acked").items()}
+    kept = {}
+    for replica in cluster:
+        with replica.api() as a:
+            there = {name: revision for name, (_, revision) in acked.items()
+                     if a.get(name).status == 200}
+        assert not kept or kept == there
+        kept = there
+    lost = [revision for name, (_, revision) in acked.items() if name not in kept]
+    assert not lost or min(lost) > max(kept.values()), "something in the middle is gone"
+    return len(lost)
+
+
+def test_all_in_doubt(new_cluster):
+    """Nobody can prove anything: they wait and serve nothing rather than guess,
+    until the operator accepts what may be lost."""
+    cluster = new_cluster().start().wait_ready()
+    victims = list(cluster)
+    loads = all_killed_with_doubtful_writes(cluster)
+    assert all(faults.damage_last_write(r) for r in victims)
     for replica in victims:
         replica.start()
     clusters.eventually("all say it", lambda: all(
@@ -267,6 +312,7 @@ def test_all_in_doubt(new_cluster):
     for replica in victims:
         clusters.eventually("it says why", lambda r=replica: (
             "lost their data" in r.state().get("why", "")))
+        assert "All replicas in doubt" in replica.state()["why"]
         assert not replica.is_ready()
         assert not votes(replica)
         with replica.api() as a:
@@ -275,6 +321,72 @@ def test_all_in_doubt(new_cluster):
             stale = a.get("nothing", "consistency=stale")
             assert stale.status == 404, stale
             assert a.request("GET", "/livez").status == 200
+
+    accept_data_loss(victims[:2])
+    for replica in victims[:2]:
+        clusters.eventually("it waits for the third", lambda r=replica: (
+            f"waiting for it, or a past, of replica {victims[2].id}"
+            in r.state().get("why", "")))
+    accept_data_loss(victims[2:])
+    cluster.wait_ready()
+    for replica in victims:
+        clusters.eventually("it votes", lambda r=replica: votes(r))
+    lost = check_all_but_a_tail(cluster, loads)
+    assert lost <= 3, "one write of each writer"
+    cluster.wait_same()
+    take_part(cluster, victims[0])
+    print(f"all in doubt: {lost} writes lost")
+
+
+def test_all_in_doubt_and_one_has_the_most(new_cluster):
+    """What any replica still holds is kept, although the two others have the
+    votes to elect one of them."""
+    cluster = new_cluster().start().wait_ready()
+    loads = all_killed_with_doubtful_writes(cluster)
+    best = max(cluster, key=log_end)
+    end = log_end(best)
+    # In doubt, as its mark is gone, and yet with all it had.
+    (faults.raft_folder(best) / "mark").unlink()
+    others = [r for r in cluster if r is not best]
+    assert all(faults.damage_last_write(r) for r in others)
+    assert log_end(best) == end and all(log_end(r) < end for r in others)
+    accept_data_loss([*others, best])
+    cluster.wait_ready()
+    assert check_all_but_a_tail(cluster, loads) == 0
+    cluster.wait_same()
+
+
+def test_doubt_of_two_and_a_third_with_a_past(new_cluster):
+    cluster = new_cluster().start().wait_ready()
+    loads = all_killed_with_doubtful_writes(cluster)
+    followers = list(cluster)[1:]
+    assert all(faults.damage_last_write(r) for r in followers)
+    for replica in cluster:
+        replica.start()
+    clusters.eventually("two are in doubt", lambda: all(
+        "lost their data" in r.state().get("why", "") for r in followers))
+    accept_data_loss(followers)
+    cluster.wait_ready()
+    check_all_but_a_tail(cluster, loads)
+    cluster.wait_same()
+    take_part(cluster, followers[0])
+
+
+def test_a_replaced_member_cannot_accept_loss(new_cluster):
+    """Its votes are gone as well; only one that kept them may."""
+    cluster = new_cluster().start().wait_ready()
+    load = write(cluster)
+    victim, other = cluster.followers()
+    victim.kill()
+    other.kill()
+    replaced(victim)
+    accept_data_loss([victim])
+    clusters.eventually("it waits as without", lambda: (
+        f"waiting once for replica {other.id}" in victim.state().get("why", "")))
+    assert not votes(victim)
+    other.start()
+    take_part(cluster, victim)
+    load.check(cluster)
 
 
 @pytest.mark.parametrize("role", ["follower", "leader"])

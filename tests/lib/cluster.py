@@ -129,6 +129,16 @@ class Replica:
         """kill -9 of the daemon and of what it was started by."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        # The daemon is no child of ours; its lock goes when it is gone.
+        eventually(f"replica {self.id} let go of its directory", self._unlocked)
+
+    def _unlocked(self):
+        with open(self.data_dir / "LOCK", "rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
 
     def wait_exit(self, timeout=WAIT_S):
         """The exit status of a daemon that ends on its own."""

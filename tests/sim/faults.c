@@ -172,6 +172,44 @@ static void wipe(struct world *w)
     n->was_without_past = true;
 }
 
+static bool has_more(const struct simdisk *a, const struct simdisk *b)
+{
+    raft_term term_a = simdisk_term_of(a, simdisk_last(a));
+    raft_term term_b = simdisk_term_of(b, simdisk_last(b));
+
+    return term_a > term_b || (term_a == term_b && simdisk_last(a) > simdisk_last(b));
+}
+
+/* All die at once, and what is damaged at the end of the logs is dropped, but for
+ * the one that has the most; it may be in doubt all the same. So nothing may be
+ * lost, however many are; see doubt.c. */
+static void doubt(struct world *w)
+{
+    struct node *best = &w->nodes[0];
+
+    for (unsigned i = 0; i < w->options.replicas; i++) {
+        if (!w->nodes[i].disk.voter && !w->nodes[i].disk.doubt) {
+            return;
+        }
+    }
+    w->seen[SEEN_DOUBT]++;
+    for (unsigned i = 0; i < w->options.replicas; i++) {
+        crash(&w->nodes[i]);
+        if (has_more(&w->nodes[i].disk, &best->disk)) {
+            best = &w->nodes[i];
+        }
+    }
+    for (unsigned i = 0; i < w->options.replicas; i++) {
+        struct node *n = &w->nodes[i];
+
+        if (rng_chance(&w->rng, 800)) {
+            simdisk_doubt(&n->disk, n == best ? 0 : rng_below(&w->rng, 4));
+            world_trace(w, "%u is in doubt behind entry %llu", n->index + 1,
+                        (unsigned long long)simdisk_last(&n->disk));
+        }
+    }
+}
+
 static void pause_some(struct world *w)
 {
     struct node *leader = world_leader(w);
@@ -394,6 +432,11 @@ static void let_go_wrong(struct world *w, enum fault f)
     case FAULT_WIPE:
         if (rng_chance(&w->rng, 300)) {
             wipe(w);
+        }
+        break;
+    case FAULT_DOUBT:
+        if (rng_chance(&w->rng, 300)) {
+            doubt(w);
         }
         break;
     case FAULT_SLOW:

@@ -28,7 +28,8 @@ struct world;
     X(CLOCK, "clock")         /* drift, and wall clocks that jump */                               \
     X(TRANSFER, "transfer")   /* of leadership */                                                  \
     X(DRAIN, "drain")         /* stopping in order */                                              \
-    X(LATE_TURN, "lateturn")  /* turns that cover several events */
+    X(LATE_TURN, "lateturn")  /* turns that cover several events */                                \
+    X(DOUBT, "doubt")         /* all die, and the ends of most logs are damaged */
 
 enum fault {
 #define X(NAME, TEXT) FAULT_##NAME,

@@ -70,7 +70,9 @@ static enum err write_voter(void *data, uint64_t vote_floor)
 {
     struct node *n = data;
 
+    n->world->seen[SEEN_DOUBT_OVER] += n->disk.doubt;
     n->disk.voter = true;
+    n->disk.doubt = false;
     n->disk.vote_floor = vote_floor;
     if (n->was_without_past) {
         n->was_without_past = false;
@@ -293,6 +295,10 @@ static void configure(struct node *n, struct core_config *config, uint64_t *memb
         .members_count = w->options.replicas,
         .voter = n->disk.voter,
         .vote_floor = n->disk.vote_floor,
+        .doubt = {.id = n->id,
+                  .in_doubt = n->disk.doubt,
+                  .accepts = n->disk.doubt,
+                  .vote_floor = n->disk.vote_floor},
         .life = rng_next(&w->rng),
     };
 }

@@ -52,6 +52,7 @@ struct simdisk {
     size_t count, capacity;
     bool overlaps; /* a truncation was lost */
     bool voter;
+    bool doubt; /* entries at the end may be gone; set instead of voter */
     uint64_t vote_floor;
 
     /* What does not. */
@@ -82,6 +83,8 @@ void simdisk_open(struct simdisk *d);
 void simdisk_crash(struct simdisk *d);
 /* Everything is gone. */
 void simdisk_wipe(struct simdisk *d);
+/* After a crash: the last entries, up to `n`, turn out to be damaged. */
+void simdisk_doubt(struct simdisk *d, uint64_t n);
 /* With hold: lets what waits be written from now on. */
 void simdisk_release(struct simdisk *d);
 

@@ -211,6 +211,16 @@ void simdisk_crash(struct simdisk *d)
     simdisk_open(d);
 }
 
+void simdisk_doubt(struct simdisk *d, uint64_t n)
+{
+    while (n > 0 && d->count > 0 && simdisk_last(d) > d->snapshot.index && simdisk_last(d) > 1) {
+        d->count--;
+        n--;
+    }
+    d->voter = false;
+    d->doubt = true;
+}
+
 void simdisk_wipe(struct simdisk *d)
 {
     struct node *node = d->node;
