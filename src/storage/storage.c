@@ -26,102 +26,6 @@ __attribute__((format(printf, 3, 4))) static int fail(struct raft_io *io, int co
 
 /* --- Starting and stopping -------------------------------------------------------- */
 
-static void on_closed(uv_handle_t *handle)
-{
-    struct storage *s = handle->data;
-
-    CHECK(s->handles > 0);
-    s->handles--;
-    if (s->handles == 0) {
-        s->state = STORAGE_CLOSED;
-        s->close_cb(&s->io);
-    }
-}
-
-void storage_maybe_closed(struct storage *s)
-{
-    if (s->state != STORAGE_CLOSING || s->in_flight > 0 || s->works > 0 || s->put != NULL ||
-        uv_is_closing((uv_handle_t *)&s->async)) {
-        return;
-    }
-    CHECK(list_empty(&s->held));
-    if (s->polling) {
-        uv_close((uv_handle_t *)&s->poll, on_closed);
-    }
-    if (s->has_writer) {
-        writer_stop(&s->writer);
-    }
-    uv_close((uv_handle_t *)&s->timer, on_closed);
-    uv_close((uv_handle_t *)&s->async, on_closed);
-}
-
-static void finish_append(struct writer_job *job)
-{
-    struct raft_io_append *req = job->data;
-    int status = job->status;
-
-    free(job);
-    req->cb(req, status);
-}
-
-static void collect(struct storage *s)
-{
-    struct list done;
-    struct list *link;
-
-    list_init(&done);
-    writer_collect(&s->writer, &done);
-    while ((link = list_pop_front(&done)) != NULL) {
-        struct writer_job *job = LIST_ENTRY(link, struct writer_job, link);
-
-        CHECK(s->in_flight > 0);
-        s->in_flight--;
-        if (job->status != 0) {
-            writer_why(&s->writer, s->io.errmsg);
-        }
-        if (job->kind == WRITER_APPEND) {
-            finish_append(job);
-        } else if (job->kind == WRITER_TRUNCATE) {
-            free(job);
-        } else {
-            storage_put_step(s, job);
-        }
-    }
-    writer_resume(&s->writer);
-    storage_maybe_closed(s);
-}
-
-static void on_done(uv_async_t *async)
-{
-    struct storage *s = async->data;
-
-    if (s->has_writer) {
-        collect(s);
-    }
-}
-
-static void on_readable(uv_poll_t *poll, int status, int events)
-{
-    (void)status;
-    (void)events;
-    collect(poll->data);
-}
-
-/* In the writer's thread. */
-static void wake(void *data)
-{
-    struct storage *s = data;
-
-    CHECK(uv_async_send(&s->async) == 0);
-}
-
-static void on_tick(uv_timer_t *timer)
-{
-    struct storage *s = timer->data;
-
-    s->tick(&s->io);
-}
-
 static int init(struct raft_io *io, raft_id id, const char *address)
 {
     struct storage *s = io->impl;
@@ -132,14 +36,9 @@ static int init(struct raft_io *io, raft_id id, const char *address)
                     (unsigned long long)s->owner.replica_id);
     }
     CHECK(!s->has_handles);
-    CHECK(uv_timer_init(s->loop, &s->timer) == 0);
-    if (uv_async_init(s->loop, &s->async, on_done) != 0) {
+    if (!storage_loop_init(s)) {
         return fail(io, RAFT_IOERR, "cannot create a wake-up");
     }
-    s->timer.data = s;
-    s->async.data = s;
-    s->handles = 2;
-    s->has_handles = true;
     return 0;
 }
 
@@ -149,7 +48,7 @@ static int start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_
 
     (void)recv;
     s->tick = tick;
-    CHECK(uv_timer_start(&s->timer, on_tick, msecs, msecs) == 0);
+    storage_loop_tick(s, msecs);
     return 0;
 }
 
@@ -175,7 +74,7 @@ static int settle(struct storage *s)
     const struct writer_config config = {
         .segment_bytes = s->segment_bytes,
         .aio = !s->thread_only,
-        .wake = wake,
+        .wake = storage_wake,
         .data = s,
     };
     struct recovery *r = &s->recovery;
@@ -257,13 +156,7 @@ static int load(struct raft_io *io, raft_term *term, raft_id *voted_for,
     recovery_fini(r);
     s->state = STORAGE_RUNNING;
     writer_start(&s->writer);
-    if (writer_fd(&s->writer) >= 0) {
-        CHECK(uv_poll_init(s->loop, &s->poll, writer_fd(&s->writer)) == 0);
-        s->poll.data = s;
-        s->handles++;
-        s->polling = true;
-        CHECK(uv_poll_start(&s->poll, UV_READABLE, on_readable) == 0);
-    }
+    storage_loop_run(s);
     return 0;
 }
 
@@ -379,6 +272,7 @@ void storage_submit(struct storage *s, struct writer_job *job)
         return;
     }
     s->in_flight++;
+    s->fresh = true;
     writer_submit(&s->writer, job);
 }
 

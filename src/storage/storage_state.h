@@ -37,6 +37,10 @@ struct storage {
     uv_async_t async; /* of the writer's thread */
     uv_poll_t poll;   /* of writes by io_submit, from load on */
     bool polling;
+    uv_prepare_t prepare; /* at the end of each turn: what was submitted in it is begun */
+    uv_check_t check;
+    bool turning;
+    bool fresh; /* something may be to be begun */
     raft_io_tick_cb tick;
     raft_io_close_cb close_cb;
     uint64_t random;
@@ -63,6 +67,16 @@ void storage_put_step(struct storage *s, struct writer_job *job);
 /* Hands a job to the writer, or holds it. */
 void storage_submit(struct storage *s, struct writer_job *job);
 void storage_release_held(struct storage *s);
+
+/* --- storage_loop.c ------------------------------------------------------------- */
+
+/* Timer and wake-up. False: there is no wake-up to be had. */
+bool storage_loop_init(struct storage *s);
+void storage_loop_tick(struct storage *s, unsigned msecs);
+/* The writer has started: from now on what is submitted is begun. */
+void storage_loop_run(struct storage *s);
+/* In the writer's thread. */
+void storage_wake(void *data);
 
 /* Something ended that close was waiting for. */
 void storage_maybe_closed(struct storage *s);

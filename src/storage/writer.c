@@ -292,9 +292,6 @@ void writer_submit(struct writer *w, struct writer_job *job)
     (void)pthread_mutex_lock(&w->mutex);
     CHECK(!w->stopping);
     list_push_back(&w->queue, &job->link);
-    if (!w->holding) {
-        writer_aio_go(w);
-    }
     (void)pthread_mutex_unlock(&w->mutex);
 }
 
@@ -312,16 +309,14 @@ void writer_do(struct writer *w, struct writer_job *job)
 
 void writer_collect(struct writer *w, struct list *ret)
 {
-    w->holding = true;
     (void)pthread_mutex_lock(&w->mutex);
     writer_aio_reap(w);
     list_splice_back(ret, &w->done);
     (void)pthread_mutex_unlock(&w->mutex);
 }
 
-void writer_resume(struct writer *w)
+void writer_go(struct writer *w)
 {
-    w->holding = false;
     (void)pthread_mutex_lock(&w->mutex);
     writer_aio_go(w);
     (void)pthread_mutex_unlock(&w->mutex);

@@ -30,10 +30,9 @@
  * A full disk is no failure: jobs wait until the next segment could be
  * prepared, or until writer_cancel.
  *
- * Threads: writer_submit, writer_collect, writer_resume, writer_start,
- * writer_stop and the life of the object belong to one thread, the core;
- * writer_keep_from may run in another; writer_stats anywhere.
- * Memory: the batch being written, usually at most 1 MiB. Disk: see spare.h.
+ * Threads: writer_submit, writer_go, writer_collect, writer_start, writer_stop and the life of the
+ * object belong to one thread, the core; writer_keep_from may run in another; writer_stats
+ * anywhere. Memory: the batch being written, usually at most 1 MiB. Disk: see spare.h.
  */
 #ifndef CALLSIGN_STORAGE_WRITER_H
 #define CALLSIGN_STORAGE_WRITER_H
@@ -131,7 +130,6 @@ struct writer {
     /* Of the core thread. */
     struct aio aio;
     bool want_aio;
-    bool holding;          /* between writer_collect and writer_resume */
     uint64_t aio_after_us; /* until then the thread writes */
 
     /* Of the pen. */
@@ -185,13 +183,13 @@ int writer_fd(const struct writer *w);
  * to be collected. */
 void writer_stop(struct writer *w);
 
+/* Begun by writer_go, with all that is submitted before that. */
 void writer_submit(struct writer *w, struct writer_job *job);
+void writer_go(struct writer *w);
 /* Does the job here and now; without the thread only. */
 void writer_do(struct writer *w, struct writer_job *job);
-/* Moves what is done to the end of `ret`. What is submitted from now on waits
- * for writer_resume and goes together. */
+/* Moves what is done to the end of `ret`. */
 void writer_collect(struct writer *w, struct list *ret);
-void writer_resume(struct writer *w);
 
 /* From now on jobs fail with RAFT_CANCELED instead of waiting for space. */
 void writer_cancel(struct writer *w);
