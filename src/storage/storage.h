@@ -18,10 +18,14 @@
  *   4. After the first failed write everything fails; end the process then.
  *   5. A full disk is no failure: appends wait until there is space.
  *
+ * What append and truncate hand over is begun at the end of the loop's turn,
+ * behind the handles that were started after load.
+ *
  * Threads: one, the core; it blocks for two synced writes in set_term and
- * set_vote (about 0.2 ms), in storage_open, load and bootstrap, and nowhere
- * else. Inside: a writer (writer.h), one that prepares segments (spare.h),
- * and libuv's pool for snapshots.
+ * set_vote (about 0.2 ms), in storage_open, load and bootstrap, and otherwise
+ * only as long as io_submit does (docs/decisions/0031-aio.md). Inside: a writer
+ * (writer.h), one that prepares segments (spare.h), and libuv's pool for
+ * snapshots.
  * Memory: the log and the newest snapshot from storage_open until load hands
  * them over; then about 2 MiB.
  * Disk: the log from the entries below the older snapshot on, rounded up to
