@@ -471,7 +471,7 @@ static bool check_listeners(struct gather *g)
         (c->http_cert[0] == '\0' || c->token_file[0] == '\0')) {
         return refuse_winner(g, CONFIG_OPTION_http,
                              "is not a loopback address, and whoever reaches it can read and "
-                             "change everything: needs --http-cert and --token-file "
+                             "change everything: needs --http-cert and --tokens "
                              "(deploy/make-certificates, callsignd token new), unless --insecure "
                              "is given");
     }

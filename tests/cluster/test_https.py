@@ -20,7 +20,7 @@ def secure(tmp_path_factory):
     folder = tmp_path_factory.mktemp("https")
     certs.make(folder, "http", "localhost", api.HOST)
     token = certs.new_token(clusters.DAEMON, folder / "tokens", "test", "admin")
-    flags = [*certs.http_flags(folder), "--token-file", str(folder / "tokens")]
+    flags = [*certs.http_flags(folder), "--tokens", str(folder / "tokens")]
     with clusters.Cluster(folder, count=1, flags=flags) as one:
         one[1].access = certs.access(folder, token)
         one.start()[1].wait_ready()
@@ -154,10 +154,10 @@ def test_beyond_loopback_it_takes_both():
     """TLS and tokens, or --insecure."""
     def check(*flags):
         return clusters.run(clusters.DAEMON, "--check-config", "--http", "0.0.0.0:8101", *flags)
-    for flags in ([], ["--http-cert", "a"], ["--token-file", "a"]):
+    for flags in ([], ["--http-cert", "a"], ["--tokens", "a"]):
         refused = check(*flags)
         assert refused.returncode == 2
-        for word in ("--http-cert", "--token-file", "--insecure"):
+        for word in ("--http-cert", "--tokens", "--insecure"):
             assert word in refused.stderr
-    assert check("--http-cert", "a", "--token-file", "b").returncode == 0
+    assert check("--http-cert", "a", "--tokens", "b").returncode == 0
     assert check("--insecure").returncode == 0

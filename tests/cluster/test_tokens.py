@@ -31,7 +31,7 @@ def guarded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokens")
     path = folder / "tokens"
     tokens = {role: new_token(path, f"a-{role}", role) for role in ROLES}
-    with clusters.Cluster(folder, count=1, flags=["--token-file", str(path)]) as one:
+    with clusters.Cluster(folder, count=1, flags=["--tokens", str(path)]) as one:
         one.start()[1].wait_ready()
         yield one[1], tokens, path
 
@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_used_ends_the_start(folder, mode, text, says):
     if text is not None:
         path.write_text(text)
         os.chmod(path, mode)
-    replica = clusters.Replica(folder, 1, ["--token-file", str(path)])
+    replica = clusters.Replica(folder, 1, ["--tokens", str(path)])
     replica.start()
     assert replica.wait_exit() == 2
     assert says in replica.log and "http_port" in replica.log

@@ -205,7 +205,7 @@ class Cluster:
         for replica in self.replicas:
             replica.flags += [*certs.peer_flags(self.certs, replica.id),
                               *certs.http_flags(self.certs),
-                              "--token-file", str(self.certs / "tokens")]
+                              "--tokens", str(self.certs / "tokens")]
             replica.access = certs.access(self.certs, token)
         return self
 

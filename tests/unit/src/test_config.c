@@ -457,10 +457,10 @@ static void test_loopback_only_unless_insecure(void **state)
         assert_runs(flags, "");
         config_fini(&config);
         (void)snprintf(flags, sizeof flags, "--http %s --http-cert a", OPEN[i]);
-        assert_refused(flags, "", "--http ", "--token-file");
-        (void)snprintf(flags, sizeof flags, "--http %s --token-file a", OPEN[i]);
+        assert_refused(flags, "", "--http ", "--tokens");
+        (void)snprintf(flags, sizeof flags, "--http %s --tokens a", OPEN[i]);
         assert_refused(flags, "", "--http ", "--http-cert");
-        (void)snprintf(flags, sizeof flags, "--http %s --token-file a --http-cert b", OPEN[i]);
+        (void)snprintf(flags, sizeof flags, "--http %s --tokens a --http-cert b", OPEN[i]);
         assert_runs(flags, "");
         config_fini(&config);
         (void)snprintf(flags, sizeof flags, "--insecure --peer %s", OPEN[i]);
