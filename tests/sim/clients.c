@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "clients_nodes.h"
 #include "node.h"
 #include "world.h"
 
@@ -192,7 +193,7 @@ static void fill_read(struct world *w, struct client_call *c)
     }
 }
 
-static struct client_call *make_call(struct node *n, uint32_t timeout_ms)
+struct client_call *clients_call(struct node *n, uint32_t timeout_ms)
 {
     struct client_call *c = mem_zalloc(1, sizeof *c);
 
@@ -209,6 +210,7 @@ static void drop_call(struct client_call *c)
 {
     verdict_clear(&c->request.verdict);
     free(c->request.cluster);
+    free(c->request.nodes);
     free(c->request.metrics);
     buf_fini(&c->ops);
     free(c);
@@ -223,7 +225,7 @@ static void repeat(struct world *w, const struct client_call *of)
     if ((of->asked.flags & COMMAND_KEYED) == 0 || of->attempts >= CLIENTS_REPEATS_MAX) {
         return;
     }
-    c = make_call(of->node, of->request.timeout_ms);
+    c = clients_call(of->node, of->request.timeout_ms);
     k = &c->request.command;
     c->request.op = SERVICE_WRITE;
     c->request.wait_ms = of->request.wait_ms;
@@ -259,7 +261,7 @@ static uint64_t latest_us(const struct node *n, uint32_t timeout_ms)
     return w->now_us + node_clock_us(n, timeout_ms + 3ull * w->tuning.heartbeat_ms + 40);
 }
 
-static void begin(struct client_call *c)
+void clients_submit(struct client_call *c)
 {
     struct node *n = c->node;
     struct world *w = n->world;
@@ -297,10 +299,10 @@ static void submit_any(struct world *w)
         c = LIST_ENTRY(list_pop_front(&w->clients.repeats), struct client_call, link);
         c->node = n;
         w->seen[SEEN_REPEATED]++;
-        begin(c);
+        clients_submit(c);
         return;
     }
-    c = make_call(n, (uint32_t)rng_between(&w->rng, TIMEOUT_MIN_MS, TIMEOUT_MAX_MS));
+    c = clients_call(n, (uint32_t)rng_between(&w->rng, TIMEOUT_MIN_MS, TIMEOUT_MAX_MS));
     fill_name(w, c);
     c->request.op = SERVICE_WRITE;
     if (chance < 40) {
@@ -313,6 +315,8 @@ static void submit_any(struct world *w)
         fill_claim(w, c);
     } else if (chance < 70) {
         fill_claim_end(w, c);
+    } else if (chance < 80 && !w->tuning.long_names) {
+        clients_nodes_fill(c);
     } else if (chance < 98) {
         fill_read(w, c);
     } else {
@@ -321,7 +325,7 @@ static void submit_any(struct world *w)
     if (c->request.op == SERVICE_WRITE) {
         fill_key(w, c);
     }
-    begin(c);
+    clients_submit(c);
 }
 
 static void on_more(struct world *w, struct node *n, void *data)
@@ -393,6 +397,7 @@ static void judge_write(struct world *w, struct client_call *c)
             judge_claim(w, c);
         } else {
             history_acknowledged(&w->history, c->key, &r->verdict, c->since_us);
+            clients_nodes_judge(c);
             w->seen[SEEN_CONFIRM] += r->command.claim.id != 0 && r->err == ERR_OK &&
                                      r->command.op == COMMAND_CLAIM_CONFIRM;
         }
@@ -505,6 +510,8 @@ void clients_collect(struct node *n)
             judge_write(w, c);
         } else if (r->op == SERVICE_READ) {
             judge_read(w, c);
+        } else if (r->op == SERVICE_HEARTBEAT || r->op == SERVICE_NODES) {
+            clients_nodes_judge(c);
         } else if (r->err != ERR_OK) {
             world_fail(w, "a request for the state is answered %s", err_code(r->err));
         }
@@ -541,19 +548,19 @@ static void submit_named(struct client_call *c, const char *name)
     c->request.command.name = c->name;
     c->request.command.name_len = (size_t)len;
     c->request.command.env_id = 1;
-    begin(c);
+    clients_submit(c);
 }
 
 void clients_put(struct node *n, const char *name, uint32_t timeout_ms, bool *ret_done,
                  enum err *ret_err)
 {
-    struct client_call *c = make_call(n, timeout_ms);
+    struct client_call *c = clients_call(n, timeout_ms);
 
     c->ret_done = ret_done;
     c->ret_err = ret_err;
     c->request.op = SERVICE_WRITE;
     c->request.command.op = COMMAND_PUT;
-    c->request.command.node_id = n->id;
+    c->request.command.node_id = MODEL_NODES_MAX + n->id; /* takes no lease */
     c->request.command.process_id = ++n->world->clients.last_process;
     submit_named(c, name);
 }
@@ -561,7 +568,7 @@ void clients_put(struct node *n, const char *name, uint32_t timeout_ms, bool *re
 void clients_read(struct node *n, const char *name, uint32_t timeout_ms, bool *ret_done,
                   enum err *ret_err)
 {
-    struct client_call *c = make_call(n, timeout_ms);
+    struct client_call *c = clients_call(n, timeout_ms);
 
     c->ret_done = ret_done;
     c->ret_err = ret_err;

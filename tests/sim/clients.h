@@ -78,4 +78,8 @@ void clients_put(struct node *n, const char *name, uint32_t timeout_ms, bool *re
 void clients_read(struct node *n, const char *name, uint32_t timeout_ms, bool *ret_done,
                   enum err *ret_err);
 
+/* For clients_*.c: a request to be filled in, and off with it. */
+struct client_call *clients_call(struct node *n, uint32_t timeout_ms);
+void clients_submit(struct client_call *c);
+
 #endif

@@ -14,7 +14,7 @@
 #include "raftio_wire.h"
 #include "snapshot.h"
 
-enum { SETTLE_MS = 20, ELECTION_MS = 5000 };
+enum { SETTLE_MS = 20, ELECTION_MS = 5000, READY_MS = 20000 };
 
 struct node *directed_node(struct world *w)
 {
@@ -53,6 +53,27 @@ void directed_begin(struct world *w, uint32_t off)
     directed_node(w)->disk.voter = true;
     world_start(w);
     world_pass(w, MS(300)); /* for the links; shorter than an election timeout */
+}
+
+static bool all_are_ready(struct world *w, void *data)
+{
+    (void)data;
+    for (unsigned i = 0; i < w->options.replicas; i++) {
+        if (!core_ready(w->nodes[i].core)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void directed_begin_real(struct world *w, unsigned replicas)
+{
+    const struct world_options options = {.seed = 1, .replicas = replicas};
+
+    world_init(w, &options);
+    calm(w);
+    world_start(w);
+    assert_true(world_run(w, MS(READY_MS), all_are_ready, NULL));
 }
 
 void directed_begin_with_log(struct world *w, uint32_t off)

@@ -22,7 +22,9 @@
 
 /* off: rules of the guard, as bits. Starts replica 1. */
 void directed_begin(struct world *w, uint32_t off);
-/* The same with replica 1 as a follower that was given three commands of
+/* Replicas that all play themselves, until they are ready. */
+void directed_begin_real(struct world *w, unsigned replicas);
+/* As directed_begin, with replica 1 as a follower that was given three commands of
  * term 2 by replica 2, at 2, 3 and 4, all durable, none committed. */
 void directed_begin_with_log(struct world *w, uint32_t off);
 struct node *directed_node(struct world *w);

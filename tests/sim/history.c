@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "model.h"
 #include "node.h"
+#include "verdicts.h"
 #include "world.h"
 
 /* --- Tables -------------------------------------------------------------------- */
@@ -28,12 +29,6 @@ uint64_t history_hash(const void *bytes, size_t n)
         h = (h ^ *at) * 0x100000001b3u;
     }
     return h ^ (h >> 29);
-}
-
-static uint64_t mix(uint64_t h, uint64_t x)
-{
-    h = (h ^ x) * 0x9fb21c651e98df25u;
-    return h ^ (h >> 32);
 }
 
 /* The row of `index`, zero at first. */
@@ -132,37 +127,6 @@ void history_refused(struct history *h, uint64_t key)
     check_count(h, c);
 }
 
-static bool same_owner(const struct owner *a, const struct owner *b)
-{
-    return a->node_id == b->node_id && a->process_id == b->process_id && a->revision == b->revision;
-}
-
-static bool same_results(const struct verdict_results *a, const struct verdict_results *b)
-{
-    if (a == NULL || b == NULL) {
-        return a == b;
-    }
-    for (unsigned i = 0; i < a->count && a->count == b->count; i++) {
-        const struct verdict_result *x = &a->at[i], *y = &b->at[i];
-
-        if (x->err != y->err || x->created != y->created || x->has_owner != y->has_owner ||
-            (x->has_owner && !same_owner(&x->owner, &y->owner))) {
-            return false;
-        }
-    }
-    return a->count == b->count;
-}
-
-static bool same_verdict(const struct verdict *a, const struct verdict *b)
-{
-    return a->err == b->err && a->created == b->created && a->changed == b->changed &&
-           a->replayed == b->replayed && a->has_owner == b->has_owner &&
-           same_owner(&a->owner, &b->owner) && a->revision == b->revision &&
-           a->claim.id == b->claim.id && a->claim.nonce == b->claim.nonce &&
-           (a->name != NULL) == (b->name != NULL) && a->refused_at == b->refused_at &&
-           a->refused_by == b->refused_by && same_results(a->results, b->results);
-}
-
 void history_told_to_spawn(struct history *h, uint64_t key, const struct verdict_claim *claim)
 {
     const char *wrong = model_claims_tell(&h->claims, claim, key);
@@ -190,7 +154,7 @@ void history_acknowledged(struct history *h, uint64_t key, const struct verdict 
     /* Of several that fit, the earliest: later ones are for later requests. */
     c->acknowledged++;
     for (struct history_call *call = c->calls; call != NULL; call = call->next) {
-        if (!call->claimed && same_verdict(&call->verdict, v) && call->at_us >= since_us) {
+        if (!call->claimed && verdicts_same(&call->verdict, v) && call->at_us >= since_us) {
             earliest = call;
         }
     }
@@ -229,28 +193,15 @@ void history_read(struct history *h, const struct command *c, const struct owner
 
 /* --- What the replicas apply ----------------------------------------------------------- */
 
-static uint64_t mix_verdict(uint64_t h, const struct verdict *v)
-{
-    h = mix(h, (uint64_t)v->err * 16 + v->replayed * 8u + v->created * 4u + v->changed * 2u +
-                   v->has_owner);
-    for (unsigned i = 0; v->results != NULL && i < v->results->count; i++) {
-        h = mix(h, (uint64_t)v->results->at[i].err * 2 + v->results->at[i].created);
-        h = mix(h, v->results->at[i].owner.process_id);
-    }
-    h = mix(h, v->refused_at);
-    h = mix(h, v->claim.id);
-    h = mix(h, v->owner.node_id);
-    h = mix(h, v->owner.process_id);
-    h = mix(h, v->owner.revision);
-    return mix(h, v->revision);
-}
-
 static void apply_first(struct history *h, const struct command *c, const struct verdict *given,
                         uint64_t index)
 {
     struct history_command *row_of = command_row(h, history_key(h, c));
     struct history_call *call = mem_zalloc(1, sizeof *call);
 
+    if (c->op == COMMAND_NODE_DOWN && (c->flags & COMMAND_IF_REVISION) != 0) {
+        row_of->submitted++; /* by the leader itself: a lease that ran out */
+    }
     call->verdict = model_apply(h, c);
     call->at_us = h->world->now_us;
     call->index = index;
@@ -261,7 +212,7 @@ static void apply_first(struct history *h, const struct command *c, const struct
     if (c->op != COMMAND_CLAIM_ABORT && c->op != COMMAND_CLAIM_WITHDRAW) {
         check_count(h, row_of);
     }
-    if (!same_verdict(&call->verdict, given)) {
+    if (!verdicts_same(&call->verdict, given)) {
         world_fail(h->world,
                    "entry %" PRIu64 ": the state machine says %s at revision %" PRIu64
                    ", the model %s at %" PRIu64,
@@ -309,7 +260,7 @@ void history_applied(struct history *h, struct node *n, uint64_t index, const vo
         return;
     }
     for (unsigned i = 0; i < f->result.count; i++) {
-        now.hash = mix_verdict(now.hash, &f->verdicts[i]);
+        now.hash = verdicts_mix(now.hash, &f->verdicts[i]);
     }
     if (e->known) {
         if (e->hash != now.hash || e->revision != now.revision || e->digest != now.digest) {
@@ -399,6 +350,7 @@ void history_init(struct history *h, struct world *w)
 {
     memset(h, 0, sizeof *h);
     h->world = w;
+    h->nodes.world = w;
     buf_init(&h->scratch, COMMAND_ENCODED_MAX);
 }
 

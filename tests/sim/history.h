@@ -26,6 +26,7 @@
 #include "command.h"
 #include "model_claims.h"
 #include "model_keys.h"
+#include "model_nodes.h"
 #include "registry.h"
 
 struct node;
@@ -87,6 +88,7 @@ struct history {
     struct model_claims claims;
     struct history_command *commands; /* open hash table */
     size_t commands_count, commands_capacity;
+    struct model_nodes nodes;
     uint64_t revision;      /* of the model */
     uint64_t last_index;    /* of the newest entry with commands */
     uint64_t last_commit;   /* highest index known to be committed */

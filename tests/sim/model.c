@@ -60,6 +60,9 @@ static enum err refusal(const struct history *h, const struct command *c,
 {
     const unsigned held = COMMAND_IF_REVISION | COMMAND_IF_OWNER;
 
+    if (c->op == COMMAND_PUT && model_nodes_down(&h->nodes, c->node_id)) {
+        return ERR_NODE_DOWN;
+    }
     if (c->op == COMMAND_GET && !now->held && (c->flags & held) != 0) {
         return ERR_PROCESS_NOT_FOUND;
     }
@@ -200,6 +203,10 @@ static struct verdict apply_claim(struct history *h, const struct command *c)
         v.owner = now.owner;
         return v;
     }
+    if (model_nodes_down(&h->nodes, c->node_id)) {
+        v.err = ERR_NODE_DOWN;
+        return v;
+    }
     if (model_claims_holder(&h->claims, c) != NULL) {
         v.err = ERR_CLAIM_HELD;
         if (!c->claim.wait) {
@@ -240,7 +247,37 @@ static struct verdict apply_end(struct history *h, const struct command *c)
     } else if (holds) {
         v = apply_one(h, &put);
         v.name = verdict_name_new(put.env_id, put.name, put.name_len);
-        model_claims_end_all(&h->claims, &put);
+        if (v.err == ERR_OK) {
+            model_claims_end_all(&h->claims, &put);
+        }
+    }
+    return v;
+}
+
+/* The name as it is now. */
+static struct history_change now_of(const struct history_name *n)
+{
+    return n->count > 0 ? n->changes[n->count - 1] : (struct history_change){0};
+}
+
+/* A node comes or goes, and with it what it holds. */
+static struct verdict apply_node(struct history *h, const struct command *c)
+{
+    struct verdict v;
+    uint64_t held = 0;
+
+    for (size_t i = 0; i < h->names_count; i++) {
+        const struct history_change now = now_of(&h->names[i]);
+
+        held += now.held && now.owner.node_id == c->node_id;
+    }
+    v = model_nodes_apply(&h->nodes, c, held, &h->revision);
+    for (size_t i = 0; i < h->names_count && v.removed > 0; i++) {
+        const struct history_change now = now_of(&h->names[i]);
+
+        if (now.held && now.owner.node_id == c->node_id) {
+            change(h, &h->names[i], false, (struct owner){0});
+        }
     }
     return v;
 }
@@ -254,6 +291,9 @@ static struct verdict apply_any(struct history *h, const struct command *c)
         v = apply_batch(h, c);
         end_claims(h, c, &v);
         return v;
+    case COMMAND_NODE_UP:
+    case COMMAND_NODE_DOWN:
+        return apply_node(h, c);
     case COMMAND_CLAIM:
         return apply_claim(h, c);
     case COMMAND_CLAIM_CONFIRM:

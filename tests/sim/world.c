@@ -327,6 +327,25 @@ static bool recover(struct world *w)
     return true;
 }
 
+static bool leases_over(struct world *w, void *data)
+{
+    (void)data;
+    return model_nodes_all_ended(&w->history.nodes);
+}
+
+/* Nobody sends heartbeats any more: within ttl and two seconds no lease is left,
+ * counted from when everything worked again. */
+static bool outlive_leases(struct world *w)
+{
+    const uint64_t at_most_ms = MODEL_NODES_TTL_MAX_MS * 11 / 10 + 2000;
+
+    if (!world_run(w, MS(at_most_ms), leases_over, NULL)) {
+        world_fail(w, "a lease still runs, %" PRIu64 " ms after everything was whole", at_most_ms);
+        return false;
+    }
+    return world_run(w, SECONDS(HEAL_SECONDS_MAX), all_equal, NULL);
+}
+
 bool world_torture(struct world *w)
 {
     world_start(w);
@@ -338,7 +357,7 @@ bool world_torture(struct world *w)
     }
     world_trace(w, "healing");
     faults_heal(w);
-    if (!recover(w)) {
+    if (!recover(w) || !outlive_leases(w)) {
         return false;
     }
     history_check_end(&w->history);
