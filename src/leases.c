@@ -77,7 +77,7 @@ static struct registry *registry(const struct leases *l)
     return l->consensus->fsm.registry;
 }
 
-/* --- The leader's table ------------------------------------------------ */
+/* --- The leader's table ------------------------------------------------------------ */
 
 static struct leases_lease *find(const struct leases *l, uint64_t node_id)
 {
@@ -150,7 +150,7 @@ static void drop_table(struct leases *l)
     l->term = 0;
 }
 
-/* --- Answering ------------------------------------------------ */
+/* --- Answering ------------------------------------------------------------ */
 
 /* The replica is confirmed as leader; invariant 1. */
 static void settle(struct leases *l, struct lease_ask *a)
@@ -193,7 +193,7 @@ void leases_confirmed(struct leases *l)
     }
 }
 
-/* --- Ends ------------------------------------------------ */
+/* --- Ends ------------------------------------------------------------ */
 
 static void on_ended(struct proposal *p, enum err err, const struct verdict *v)
 {
@@ -264,14 +264,12 @@ static void end_due(struct leases *l, uint64_t now_ms)
     }
 }
 
-/* --- The leader's turns ------------------------------------------------ */
+/* --- The leader's turns ------------------------------------------------------------ */
 
 /* A new leader first grants every lease its full time again. */
 static void take_office(struct leases *l)
 {
-    withdraw(l);
     list_splice_back(&l->waiting, &l->held);
-    drop_table(l);
     l->term = consensus_term(l->consensus);
     renew_table(l);
 }
@@ -292,7 +290,7 @@ static void hear(struct leases *l, uint64_t now_ms)
 
 static void turn_as_leader(struct leases *l, uint64_t now_ms)
 {
-    if (l->term != consensus_term(l->consensus)) {
+    if (l->term == 0) {
         take_office(l);
     } else {
         hear(l, now_ms);
@@ -333,12 +331,17 @@ static void leave(struct leases *l)
     }
 }
 
-/* --- Turns ---------------------------------------------------------------------------- */
+/* --- Turns ------------------------------------------------------------ */
 
 void leases_turn(struct leases *l, uint64_t leader)
 {
     uint64_t now_ms = now(l);
 
+    /* Another term, perhaps of this leader again, and not in office yet. */
+    if (l->term != 0 && l->term != consensus_term(l->consensus)) {
+        withdraw(l);
+        drop_table(l);
+    }
     if (consensus_leads_for_sure(l->consensus)) {
         list_splice_back(&l->waiting, &l->outgoing);
         turn_as_leader(l, now_ms);
@@ -362,7 +365,7 @@ bool leases_left(const struct leases *l, uint64_t node_id, uint64_t *ret_left_ms
     return true;
 }
 
-/* --- Life ------------------------------------------------ */
+/* --- Life ------------------------------------------------------------ */
 
 void leases_init(struct leases *l, struct consensus *consensus, struct readgate *readgate,
                  const struct net *net, uint64_t life)

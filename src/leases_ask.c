@@ -58,7 +58,7 @@ static uint64_t now(const struct leases *l)
     return l->now_ms(l->clock);
 }
 
-/* --- Questions of other replicas ------------------------------------------------ */
+/* --- Questions of other replicas ------------------------------------------------------------ */
 
 static uint8_t to_wire(enum err e)
 {
@@ -181,7 +181,7 @@ static enum err on_questions(struct leases *l, uint64_t from, const struct frame
     return ERR_OK;
 }
 
-/* --- Our questions ------------------------------------------------ */
+/* --- Our questions ------------------------------------------------------------ */
 
 void leases_ask_submit(struct leases *l, struct lease_ask *a)
 {
@@ -326,7 +326,7 @@ static enum err on_answers(struct leases *l, uint64_t from, const struct frame *
     return ERR_OK;
 }
 
-/* --- Events ------------------------------------------------ */
+/* --- Events ------------------------------------------------------------ */
 
 enum err leases_ask_on_frame(struct leases *l, uint64_t from, const struct frame *f)
 {
@@ -347,7 +347,7 @@ void leases_ask_link_down(struct leases *l, uint64_t id)
     }
 }
 
-/* --- Life -------------------------------------------------------------------- */
+/* --- Life ------------------------------------------------------------ */
 
 void leases_ask_init(struct leases *l, uint64_t life)
 {

@@ -23,7 +23,7 @@
 #include "history.h"
 #include "replica_internal.h"
 
-enum { BEAT_MS = 100, SPACE_MS = 500 };
+enum { BEAT_MS = 100, SPACE_MS = 500, MORE_MS = 1 };
 /* How long one that stops waits for another leader. */
 enum { LINGER_MAX_MS = 2000 };
 
@@ -172,18 +172,17 @@ static void tell_changes(struct replica *r)
     }
 }
 
-static void on_idle(uv_idle_t *handle)
+static void on_more(uv_timer_t *handle)
 {
-    (void)handle; /* that it is there keeps the loop from sleeping */
+    (void)handle; /* the turn that follows is what matters */
 }
 
-/* The loop goes on at once while there is work left over. */
+/* Another turn soon while there is work left over, but not at once: it is work
+ * that nobody waits for. */
 static void stay_awake(struct replica *r)
 {
-    if (r->core.busy) {
-        uv_idle_start(&r->idle, on_idle);
-    } else {
-        uv_idle_stop(&r->idle);
+    if (r->core.busy && !uv_is_active((uv_handle_t *)&r->more)) {
+        uv_timer_start(&r->more, on_more, MORE_MS, 0);
     }
 }
 
@@ -256,7 +255,7 @@ static void close_handles(struct replica *r)
     close_handle(&r->prepare);
     close_handle(&r->check);
     close_handle(&r->beat);
-    close_handle(&r->idle);
+    close_handle(&r->more);
     close_handle(&r->sigterm);
     close_handle(&r->sigint);
     close_handle(&r->sighup);
@@ -350,7 +349,7 @@ static void start_handles(struct replica *r)
     uv_prepare_init(&r->loop, &r->prepare);
     uv_check_init(&r->loop, &r->check);
     uv_timer_init(&r->loop, &r->beat);
-    uv_idle_init(&r->loop, &r->idle);
+    uv_timer_init(&r->loop, &r->more);
     uv_signal_init(&r->loop, &r->sigterm);
     uv_signal_init(&r->loop, &r->sigint);
     uv_signal_init(&r->loop, &r->sighup);

@@ -37,7 +37,7 @@ struct replica {
     uv_prepare_t prepare;
     uv_check_t check;
     uv_timer_t beat;
-    uv_idle_t idle; /* runs while the core has work left over */
+    uv_timer_t more; /* runs while the core has work left over */
     uv_signal_t sigterm, sigint, sighup;
     struct datadir *datadir;
     struct storage *storage;
