@@ -61,7 +61,7 @@ struct tokens;
 
 enum {
     EXCHANGE_HOVER_MS = 5,
-    EXCHANGE_HOVER_MAX = 128,
+    EXCHANGE_HOVER_MAX = 1024,
 };
 
 enum {
