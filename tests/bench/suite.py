@@ -18,6 +18,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -64,6 +65,8 @@ def machine():
 
 def main():
     options = arguments()
+    # Whoever ends us ends the members too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(machine() + "\n", flush=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="callsign-bench-"))
     try:
