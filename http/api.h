@@ -9,6 +9,7 @@
 #define CALLSIGN_HTTP_API_H
 
 struct exchange;
+struct owner;
 
 /* /api/registry/{name} and /api/registry: api_registry.c */
 void api_registry_get(struct exchange *x);
@@ -17,6 +18,9 @@ void api_registry_put(struct exchange *x);
 void api_registry_put_answer(struct exchange *x);
 void api_registry_delete(struct exchange *x);
 void api_registry_delete_answer(struct exchange *x);
+
+/* 200 with the entry of the request's name. */
+void api_registry_reply_owner(struct exchange *x, const struct owner *owner);
 
 /* /api/registry without a name: api_list.c */
 void api_list_get(struct exchange *x);
@@ -46,6 +50,10 @@ void api_claims_confirm(struct exchange *x);
 void api_claims_confirm_answer(struct exchange *x);
 void api_claims_abort(struct exchange *x);
 void api_claims_abort_answer(struct exchange *x);
+
+/* /api/watch: api_watch.c */
+void api_watch_get(struct exchange *x);
+void api_watch_get_answer(struct exchange *x);
 
 /* /api/cluster: api_cluster.c */
 void api_cluster_get(struct exchange *x);

@@ -13,6 +13,10 @@ void api_list_get(struct exchange *x)
 {
     const struct query *q = &x->query;
 
+    if (q->seen & QUERY_AFTER) {
+        exchange_refuse(x, ERR_BAD_QUERY, "after= waits for one name; cursor= goes on in a list");
+        return;
+    }
     x->request.command.env_id = query_env_id(q);
     x->request.list = (struct service_list){
         .prefix = q->prefix,

@@ -9,6 +9,7 @@
 #include "http/entry.h"
 #include "http/exchange.h"
 #include "http/json.h"
+#include "http/longpoll.h"
 #include "http/write.h"
 
 #define JSON_CONTENT_TYPE "application/json"
@@ -62,6 +63,11 @@ static void reply_entry(struct exchange *x, int status, const struct owner *owne
     exchange_reply(x, status, JSON_CONTENT_TYPE);
 }
 
+void api_registry_reply_owner(struct exchange *x, const struct owner *owner)
+{
+    reply_entry(x, MHD_HTTP_OK, owner);
+}
+
 /* The state machine said no. */
 static void refuse_write(struct exchange *x)
 {
@@ -109,6 +115,10 @@ void api_registry_get(struct exchange *x)
         api_list_get(x);
         return;
     }
+    if (x->query.seen & QUERY_AFTER) {
+        x->query.consistency = SERVICE_AT_LEAST;
+        x->query.at_least = x->query.after_revision;
+    }
     if (x->query.seen & (QUERY_PREFIX | QUERY_NODE_ID | QUERY_LIMIT | QUERY_CURSOR)) {
         exchange_refuse(x, ERR_BAD_QUERY,
                         "name= asks for one name; prefix=, node_id=, limit=, cursor= for a list");
@@ -132,6 +142,9 @@ void api_registry_get_answer(struct exchange *x)
     x->no_cache = true;
     x->has_staleness = r->consistency == SERVICE_STALE;
     x->staleness_ms = r->staleness_ms;
+    if ((x->query.seen & QUERY_AFTER) != 0 && longpoll_begin(x)) {
+        return;
+    }
     if (r->err != ERR_OK) {
         exchange_refuse(x, r->err, NULL);
         return;

@@ -84,7 +84,7 @@ void conn_on_notify(void *cls, struct MHD_Connection *connection, void **socket_
         c = mem_zalloc(1, sizeof(*c));
         c->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         list_init(&c->phase_link);
-        c->surplus = t->count - t->cut_count >= t->max && !make_room(t);
+        c->surplus = t->count - t->cut_count - t->streams_count >= t->max && !make_room(t);
         list_push_back(&t->conns, &c->link);
         t->count++;
         conn_enter(t, c, CONN_SILENT);
@@ -101,6 +101,7 @@ void conn_on_notify(void *cls, struct MHD_Connection *connection, void **socket_
         t->room_made = t->room_made || t->count > t->max;
         t->count--;
         t->cut_count -= c->phase == CONN_CUT;
+        t->streams_count -= c->phase == CONN_STREAM;
         free(c);
         *socket_context = NULL;
     }
@@ -123,6 +124,8 @@ void conn_enter(struct conn_table *t, struct conn *c, enum conn_phase phase)
     list_remove(&c->phase_link);
     list_push_back(&t->phases[phase], &c->phase_link);
     t->cut_count += phase == CONN_CUT;
+    t->streams_count -= c->phase == CONN_STREAM;
+    t->streams_count += phase == CONN_STREAM;
     c->phase = phase;
     c->since_ms = t->now_ms;
     c->sampled = false;
@@ -183,6 +186,7 @@ static bool overdue(struct conn_table *t, struct conn *c)
     case CONN_SENDING:
         return t->now_ms - c->since_ms > t->idle_timeout_ms;
     case CONN_BUSY:
+    case CONN_STREAM:
     case CONN_CUT:
     case CONN_PHASE_N:
         return false;

@@ -11,7 +11,8 @@
  *
  * Bounds: SILENT, which a TLS handshake is part of, and REQUEST, from its line
  * to its last byte, request_timeout_ms each; SENDING idle_timeout_ms; BUSY
- * none, the core answers in time. IDLE is left to
+ * none, the core answers in time; STREAM, which an event stream has instead of
+ * SENDING, none, the hub (hub.h) looks after it. IDLE is left to
  * libmicrohttpd's timeout, except that bytes which arrive without ever making
  * up a request line cut the connection after request_timeout_ms as well, and
  * so does, at once, a client that said it sends no more.
@@ -41,6 +42,7 @@ enum conn_phase {
     CONN_REQUEST,
     CONN_BUSY,
     CONN_SENDING,
+    CONN_STREAM, /* not counted among those that `max` bounds */
     CONN_CUT,
     CONN_PHASE_N
 };
@@ -62,7 +64,8 @@ struct conn_table {
     struct list conns;
     struct list phases[CONN_PHASE_N];
     unsigned count;
-    unsigned cut_count; /* of them on their way out */
+    unsigned cut_count;     /* of them on their way out */
+    unsigned streams_count; /* of them in STREAM: the hub bounds these */
     unsigned max;
     bool room_made; /* one beyond `max` has closed: whoever stopped accepting may go on */
     uint32_t request_timeout_ms;

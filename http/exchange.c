@@ -10,18 +10,15 @@
 #include "http/access.h"
 #include "http/auth.h"
 #include "http/exchange_answer.h"
+#include "http/exchange_pool.h"
 #include "http/exchange_target.h"
+#include "http/longpoll.h"
 #include "http/server.h"
+#include "http/stream.h"
 #include "http/token.h"
 #include "http/uri.h"
 
 enum {
-    FREE_MAX = 256, /* exchanges kept for reuse, 2.5 MiB at most */
-
-    /* Buffers above these sizes are not kept with them. */
-    BODY_KEPT = 4 * 1024,
-    ANSWER_KEPT = 16 * 1024,
-
     /* A refused body is read to its end, so that the connection stays usable,
      * but no more than this beyond what its route takes. */
     BODY_DRAINED_MAX = 192 * 1024,
@@ -41,7 +38,7 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* --- Memory --------------------------------------------------------------- */
+/* --- The host ------------------------------------------------------------- */
 
 void exchange_host_init(struct exchange_host *h, struct service *service,
                         const struct http_config *config)
@@ -64,88 +61,27 @@ void exchange_host_init(struct exchange_host *h, struct service *service,
     list_init(&h->waiting);
     list_init(&h->holding);
     list_init(&h->free);
-}
-
-static void dispose(struct exchange *x)
-{
-    buf_fini(&x->body);
-    buf_fini(&x->out);
-    free(x);
+    hub_init(&h->hub, h, (config->watch_streams_max + threads - 1) / threads);
 }
 
 void exchange_host_fini(struct exchange_host *h)
 {
-    struct list *link;
-
     CHECK(h->live == 0 && h->in_core == 0);
+    hub_fini(&h->hub);
     tokens_release(h->tokens);
-    while ((link = list_pop_front(&h->free)) != NULL) {
-        dispose(LIST_ENTRY(link, struct exchange, link));
-    }
+    exchange_pool_empty(h);
 }
 
-static struct exchange *take(struct exchange_host *h)
+/* libmicrohttpd knows it no more. */
+static void let_go(struct exchange *x)
 {
-    struct list *link = list_pop_front(&h->free);
-    struct exchange *x;
-
-    if (link != NULL) {
-        h->free_count--;
-        x = LIST_ENTRY(link, struct exchange, link);
-    } else {
-        x = mem_alloc(sizeof(*x));
-        list_init(&x->link);
-        buf_init(&x->body, EXCHANGE_BODY_MAX);
-        buf_init(&x->out, EXCHANGE_ANSWER_MAX);
-    }
-    memset(&x->host, 0, offsetof(struct exchange, name_buffer) - offsetof(struct exchange, host));
-    x->host = h;
-    x->route = ROUTE_OTHER;
-    list_init(&x->request.link);
-    return x;
-}
-
-/* Gives back what the core allocated for its answer. */
-static void drop_answer(struct exchange *x)
-{
-    verdict_clear(&x->request.verdict);
-    free(x->ops);
-    x->ops = NULL;
-    free(x->request.page);
-    free(x->request.nodes);
-    free(x->request.cluster);
-    free(x->request.metrics);
-    x->request.page = NULL;
-    x->request.nodes = NULL;
-    x->request.cluster = NULL;
-    x->request.metrics = NULL;
-}
-
-/* Invariant 3. */
-static void release(struct exchange *x)
-{
-    struct exchange_host *h = x->host;
-
-    if (x->connection != NULL || x->in_core) {
-        return;
-    }
-    drop_answer(x);
-    if (h->free_count == FREE_MAX) {
-        dispose(x);
-        return;
-    }
-    if (x->body.capacity > BODY_KEPT) {
-        buf_fini(&x->body);
-        buf_init(&x->body, EXCHANGE_BODY_MAX);
-    }
-    if (x->out.capacity > ANSWER_KEPT) {
-        buf_fini(&x->out);
-        buf_init(&x->out, EXCHANGE_ANSWER_MAX);
-    }
-    buf_reset(&x->body);
-    buf_reset(&x->out);
-    list_push_back(&h->free, &x->link);
-    h->free_count++;
+    auth_end(x);
+    x->host->held_bytes -= x->held;
+    x->held = 0;
+    x->conn->exchange = NULL;
+    x->connection = NULL;
+    x->host->live--;
+    exchange_pool_release(x);
 }
 
 /* --- The core ------------------------------------------------------------- */
@@ -175,7 +111,7 @@ static void answer(struct exchange *x)
     } else {
         exchange_refuse(x, r->err, NULL);
     }
-    drop_answer(x);
+    exchange_pool_drop_answer(x);
 }
 
 static void stop_hovering(struct exchange *x)
@@ -197,6 +133,33 @@ static void make_ready(struct exchange *x)
     }
 }
 
+void exchange_go_on(struct exchange *x)
+{
+    CHECK(x->state == EXCHANGE_WAIT && x->poll != NULL && x->status != 0);
+    x->poll = NULL;
+    make_ready(x);
+}
+
+/* What the core answered. */
+static void collect(struct exchange *x)
+{
+    struct exchange_host *h = x->host;
+
+    CHECK(x->in_core);
+    x->in_core = false;
+    h->in_core--;
+    if (x->abandoned) {
+        exchange_pool_release(x);
+        return;
+    }
+    CHECK(x->state == EXCHANGE_WAIT);
+    list_remove(&x->link);
+    answer(x);
+    if (x->poll == NULL) {
+        make_ready(x);
+    }
+}
+
 void exchange_collect(struct exchange_host *h)
 {
     struct list answered;
@@ -205,19 +168,13 @@ void exchange_collect(struct exchange_host *h)
     list_init(&answered);
     service_collect(h->port, &answered);
     while ((link = list_pop_front(&answered)) != NULL) {
-        struct exchange *x = LIST_ENTRY(link, struct service_request, link)->owner;
+        struct service_request *r = LIST_ENTRY(link, struct service_request, link);
 
-        CHECK(x->in_core);
-        x->in_core = false;
-        h->in_core--;
-        if (x->abandoned) {
-            release(x);
-            continue;
+        if (r == &h->hub.request) {
+            hub_on_view(&h->hub);
+        } else {
+            collect(r->owner);
         }
-        CHECK(x->state == EXCHANGE_WAIT);
-        list_remove(&x->link);
-        answer(x);
-        make_ready(x);
     }
 }
 
@@ -282,7 +239,7 @@ static void give_up_answer(struct exchange *x)
 static enum MHD_Result send_answer(struct exchange *x)
 {
     struct exchange_host *h = x->host;
-    bool small = x->out.len <= ANSWER_KEPT;
+    bool small = x->out.len <= EXCHANGE_POOL_ANSWER_KEPT;
     enum MHD_Result queued;
 
     if (!hold(x, x->out.len, small || route_get(x->route)->kind == ROUTE_WRITE)) {
@@ -296,7 +253,7 @@ static enum MHD_Result send_answer(struct exchange *x)
         metrics_count(&h->metrics, x->route, x->status, duration_ns);
         access_log(x, duration_ns);
         auth_audit(x);
-        conn_enter(&h->conns, x->conn, CONN_SENDING);
+        conn_enter(&h->conns, x->conn, x->stream != NULL ? CONN_STREAM : CONN_SENDING);
         x->state = EXCHANGE_SENT;
     }
     return queued;
@@ -325,7 +282,7 @@ static void hide_query(const char *uri)
 void *exchange_on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
 {
     struct exchange_host *h = cls;
-    struct exchange *x = take(h);
+    struct exchange *x = exchange_pool_take(h);
 
     x->connection = connection;
     x->conn = conn_of(connection);
@@ -393,6 +350,7 @@ static enum MHD_Result begin(struct exchange *x, const char *method, const char 
     struct head *head = &x->head;
     enum err err;
 
+    x->is_head = strcmp(method, "HEAD") == 0;
     MHD_get_connection_values(x->connection, MHD_HEADER_KIND, on_header, head);
     head_end(head);
     err = check_sizes(x, method, version);
@@ -507,6 +465,21 @@ static enum MHD_Result dispatch(struct exchange *x)
     return send_answer(x);
 }
 
+/* The stream goes on without its exchange, which is 40 times its size. */
+static enum MHD_Result start_stream(struct exchange *x, void **context)
+{
+    enum MHD_Result queued;
+
+    stream_attach(x->stream, x->connection, x->conn);
+    queued = send_answer(x);
+    x->stream = NULL;
+    if (queued == MHD_YES) {
+        *context = NULL;
+        let_go(x);
+    }
+    return queued;
+}
+
 enum MHD_Result exchange_on_request(void *cls, struct MHD_Connection *connection, const char *url,
                                     const char *method, const char *version, const char *upload,
                                     size_t *upload_bytes, void **context)
@@ -531,7 +504,7 @@ enum MHD_Result exchange_on_request(void *cls, struct MHD_Connection *connection
     case EXCHANGE_READY:
         /* It is written in the run after this one. */
         x->host->again = true;
-        return send_answer(x);
+        return x->stream != NULL ? start_stream(x, context) : send_answer(x);
     case EXCHANGE_SENT:
         break;
     }
@@ -550,6 +523,7 @@ static void complete(struct exchange *x)
         stop_hovering(x);
         list_remove(&x->link);
         x->abandoned = true;
+        longpoll_drop(x->poll);
     }
     if (x->state != EXCHANGE_SENT) {
         metrics_add(&h->metrics.aborted, 1);
@@ -557,13 +531,11 @@ static void complete(struct exchange *x)
     /* Back in the epoll set only after the idle recv of one more run. */
     h->again = h->again || x->resumed;
     conn_enter(&h->conns, x->conn, CONN_IDLE);
-    auth_end(x);
-    h->held_bytes -= x->held;
-    x->held = 0;
-    x->conn->exchange = NULL;
-    x->connection = NULL;
-    h->live--;
-    release(x);
+    if (x->stream != NULL) {
+        stream_discard(x->stream);
+        x->stream = NULL;
+    }
+    let_go(x);
 }
 
 void exchange_on_completed(void *cls, struct MHD_Connection *connection, void **context,

@@ -15,7 +15,8 @@
  *         asks for the answer again in each of its runs. One that hovers for
  *         EXCHANGE_HOVER_MS is suspended (hover)
  *   READY exchange_collect or abandon: the answer is there
- *   SENT  send_answer: queued to libmicrohttpd, which borrows `out`
+ *   SENT  send_answer: queued to libmicrohttpd, which borrows `out`; where the
+ *         answer is a stream (stream.h) the exchange is let go at once
  *
  * Invariants
  *   1. libmicrohttpd is never given an answer in the first call except where
@@ -50,12 +51,15 @@
 #include "http/conn.h"
 #include "http/decimal.h"
 #include "http/head.h"
+#include "http/hub.h"
 #include "http/metrics.h"
 #include "http/query.h"
 #include "http/route.h"
 #include "service.h"
 
 struct http_config;
+struct longpoll;
+struct stream;
 struct token;
 struct tokens;
 
@@ -88,6 +92,7 @@ struct exchange_host {
     const struct metrics_http *const *all_metrics; /* of all threads */
     unsigned threads;
     struct conn_table conns;
+    struct hub hub;
     struct tokens *tokens;    /* held; NULL: everybody may do everything */
     uint64_t audit_second;    /* of conns.now_ms */
     unsigned audit_refusals;  /* told in it */
@@ -128,15 +133,17 @@ struct exchange {
     struct conn *conn;
     enum exchange_state state;
     bool in_core;
-    bool hovers;          /* WAIT, and not suspended */
-    bool resumed;         /* was suspended and is so no longer */
-    bool asked;           /* the handler called exchange_ask() */
-    bool abandoned;       /* answered without waiting for the core any longer */
-    uint64_t body_bytes;  /* received, kept or not */
-    size_t held;          /* its part of the host's held_bytes */
-    uint64_t complete_ns; /* the last byte came in */
-    uint64_t waits_ms;    /* WAIT: since when */
-    uint64_t expires_ms;  /* WAIT: when it is abandoned */
+    bool hovers;           /* WAIT, and not suspended */
+    bool resumed;          /* was suspended and is so no longer */
+    bool is_head;          /* HEAD: there is no body to send */
+    bool asked;            /* the handler called exchange_ask() */
+    struct longpoll *poll; /* WAIT: this answers it, not the core */
+    bool abandoned;        /* answered without waiting for the core any longer */
+    uint64_t body_bytes;   /* received, kept or not */
+    size_t held;           /* its part of the host's held_bytes */
+    uint64_t complete_ns;  /* the last byte came in */
+    uint64_t waits_ms;     /* WAIT: since when */
+    uint64_t expires_ms;   /* WAIT: when it is abandoned */
 
     /* The request. */
     enum route_id route;
@@ -167,6 +174,7 @@ struct exchange {
     uint64_t revision;
     uint64_t etag;
     uint64_t staleness_ms;
+    struct stream *stream; /* instead of a body; the response's once that is queued */
 
     char name_buffer[COMMAND_NAME_MAX]; /* a name out of a JSON body */
     char uri[EXCHANGE_LINE_MAX + 1];    /* the raw target, decoded in place */
@@ -191,6 +199,9 @@ void exchange_refuse_batch(struct exchange *x, unsigned index, enum err reason,
 /* x->request is filled in but for its timeout and owner: ask the core once the
  * handler returns. */
 void exchange_ask(struct exchange *x, enum service_op op);
+
+/* The answer of an exchange with a `poll`, which is gone, is there. */
+void exchange_go_on(struct exchange *x);
 
 /* --- For the thread (server_thread.c) ----------------------------------- */
 

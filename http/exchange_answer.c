@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "http/exchange.h"
 #include "http/problem.h"
+#include "http/stream.h"
 
 void exchange_reply(struct exchange *x, int status, const char *content_type)
 {
@@ -107,6 +108,9 @@ static void add_headers(struct exchange *x, struct MHD_Response *r)
     if (x->no_cache || x->page) {
         add(r, "Cache-Control", "no-cache");
     }
+    if (x->stream != NULL) {
+        add(r, "X-Accel-Buffering", "no"); /* a proxy must not wait for more */
+    }
     if (x->challenge != NULL) {
         add(r, "WWW-Authenticate", x->challenge);
     }
@@ -127,7 +131,9 @@ enum MHD_Result exchange_answer_queue(struct exchange *x)
     enum MHD_Result queued;
 
     CHECK(x->status != 0 && !x->out.overflow);
-    r = MHD_create_response_from_buffer(x->out.len, x->out.data, MHD_RESPMEM_PERSISTENT);
+    r = x->stream != NULL
+            ? stream_response(x->stream)
+            : MHD_create_response_from_buffer(x->out.len, x->out.data, MHD_RESPMEM_PERSISTENT);
     CHECK(r != NULL);
     add_headers(x, r);
     queued = MHD_queue_response(x->connection, (unsigned)x->status, r);

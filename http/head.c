@@ -132,6 +132,8 @@ void head_add(struct head *h, const char *name, const char *value)
         h->request_id = h->request_id == NULL && is_request_id(value) ? value : h->request_id;
     } else if (strcasecmp(name, "traceparent") == 0) {
         h->traceparent = value;
+    } else if (strcasecmp(name, "Last-Event-ID") == 0) {
+        add_once(h, &h->last_event_id, value, "Last-Event-ID appears twice");
     } else if (strcasecmp(name, "Idempotency-Key") == 0) {
         add_once(h, &h->idempotency_key, value, "Idempotency-Key appears twice");
     }

@@ -39,6 +39,7 @@ struct head {
     const char *if_match;        /* NULL: absent */
     const char *if_none_match;   /* NULL: absent */
     const char *idempotency_key; /* NULL: absent */
+    const char *last_event_id;   /* NULL: absent */
 };
 
 /* Takes one header in; `h` was zeroed before the first. */

@@ -63,6 +63,8 @@ static const struct {
     CORE("callsign_peer_certificate_expiry_seconds", GAUGE, peer_cert_not_after,
          "When this replica's certificate for the links ends, in seconds since 1970; 0 without "
          "TLS."),
+    CORE("callsign_history_changes", GAUGE, history_changes,
+         "Changes kept for watches that resume."),
     CORE("callsign_peers_connected", GAUGE, peers_connected,
          "Peers with a link in both directions."),
     CORE("callsign_peer_received_bytes_total", COUNTER, peer_bytes_in,
@@ -260,6 +262,20 @@ static void put_histogram(struct buf *out, const struct metrics_http *const *thr
     }
 }
 
+static void put_watches(struct buf *out, const struct metrics_http *const *threads, unsigned count)
+{
+    put_head(out, "callsign_watches", "gauge", "Event streams and long polls open.");
+    put_value(out, "callsign_watches", SUM(watches));
+    put_head(out, "callsign_watch_events_total", "counter", "Changes handed to event streams.");
+    put_value(out, "callsign_watch_events_total", SUM(watch_events));
+    put_head(out, "callsign_watch_drops_total", "counter",
+             "Event streams cut because their client did not read.");
+    put_value(out, "callsign_watch_drops_total", SUM(watch_drops));
+    put_head(out, "callsign_watch_resets_total", "counter",
+             "Event streams begun anew because the history they needed was gone.");
+    put_value(out, "callsign_watch_resets_total", SUM(watch_resets));
+}
+
 void metrics_put(struct buf *out, const struct service_metrics *core,
                  const struct metrics_http *const *threads, unsigned count)
 {
@@ -293,5 +309,6 @@ void metrics_put(struct buf *out, const struct service_metrics *core,
     put_head(out, "callsign_http_requests_waiting", "gauge",
              "HTTP requests that wait for the core.");
     put_value(out, "callsign_http_requests_waiting", SUM(waiting));
+    put_watches(out, threads, count);
     metrics_process_put(out);
 }

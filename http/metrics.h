@@ -33,6 +33,10 @@ struct metrics_http {
     atomic_uint_fast64_t cut;            /* connections the sweeper cut */
     atomic_uint_fast64_t cert_not_after; /* seconds since 1970; 0: no TLS */
     atomic_uint_fast64_t connections;    /* open now */
+    atomic_uint_fast64_t watches;        /* streams and long polls now */
+    atomic_uint_fast64_t watch_events;   /* changes handed to streams */
+    atomic_uint_fast64_t watch_drops;    /* streams cut because nobody read them */
+    atomic_uint_fast64_t watch_resets;   /* streams begun anew */
     atomic_uint_fast64_t waiting;        /* requests in the core now */
 };
 

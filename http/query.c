@@ -36,6 +36,8 @@ static const struct param params[] = {
     {"prefix", QUERY_PREFIX, ERR_BAD_QUERY, 0,
      "prefix= is not 0 to 1024 bytes of percent-encoded UTF-8 without NUL"},
     {"limit", QUERY_LIMIT, ERR_BAD_QUERY, 0, "limit= is not an integer from 1 to 1000"},
+    {"after", QUERY_AFTER, ERR_BAD_QUERY, NUMBER(after_revision),
+     "after= is not a revision, an integer from 0 to 18446744073709551615"},
     {"wait", QUERY_WAIT, ERR_BAD_QUERY, 0, "wait= is not an integer from 0 to 30"},
     {"cursor", QUERY_CURSOR, ERR_BAD_QUERY, 0,
      "cursor= is not the `next` of an answer of this version"},
@@ -128,6 +130,15 @@ enum err query_read(struct uri *uri, unsigned taken, struct query *ret_query, co
             return ERR_BAD_QUERY;
         }
         q.consistency = SERVICE_AT_LEAST;
+    }
+    if ((q.seen & QUERY_AFTER) != 0 && (q.seen & (QUERY_CONSISTENCY | QUERY_AT_LEAST)) != 0) {
+        *ret_why = "after= says already what the answer has to reflect: neither consistency= nor "
+                   "at_least= goes with it";
+        return ERR_BAD_QUERY;
+    }
+    if ((q.seen & QUERY_WAIT) != 0 && (q.seen & QUERY_AFTER) == 0 && (taken & QUERY_AFTER) != 0) {
+        *ret_why = "wait= goes with after=";
+        return ERR_BAD_QUERY;
     }
     *ret_query = q;
     return ERR_OK;

@@ -32,6 +32,7 @@ enum {
     QUERY_LIMIT = 1 << 7,
     QUERY_CURSOR = 1 << 8,
     QUERY_WAIT = 1 << 9,
+    QUERY_AFTER = 1 << 10,
 };
 
 enum { QUERY_WAIT_MAX = 30 };
@@ -49,6 +50,7 @@ struct query {
     const char *after; /* the name in cursor= */
     size_t after_len;
     uint64_t wait;                        /* seconds, 0 to QUERY_WAIT_MAX */
+    uint64_t after_revision;              /* after= */
     uint64_t limit;                       /* 1 to SERVICE_PAGE_MAX */
     enum service_consistency consistency; /* also set by at_least */
 };

@@ -12,6 +12,8 @@ enum {
     READ_PARAMS = QUERY_ENV_ID | QUERY_CONSISTENCY | QUERY_AT_LEAST,
     NODE_READ_PARAMS = QUERY_CONSISTENCY | QUERY_AT_LEAST,
     LIST_PARAMS = QUERY_PREFIX | QUERY_NODE_ID | QUERY_LIMIT | QUERY_CURSOR,
+    POLL_PARAMS = QUERY_AFTER | QUERY_WAIT,
+    WATCH_PARAMS = QUERY_NAME | QUERY_PREFIX | QUERY_NODE_ID | QUERY_AFTER,
     DELETE_PARAMS = QUERY_ENV_ID | QUERY_NODE_ID | QUERY_PROCESS_ID,
 };
 
@@ -21,16 +23,17 @@ enum {
 #define NODE_PATTERN     "/api/nodes/{node_id}"
 
 static const struct route routes[ROUTE_N] = {
-    [ROUTE_NAME_GET] = {NAME_PATTERN, "GET", ROUTE_READ, READ_PARAMS, false, api_registry_get,
-                        api_registry_get_answer, ROLE_READ, auth_permits_read},
+    [ROUTE_NAME_GET] = {NAME_PATTERN, "GET", ROUTE_READ, READ_PARAMS | POLL_PARAMS, false,
+                        api_registry_get, api_registry_get_answer, ROLE_READ, auth_permits_read},
     [ROUTE_NAME_PUT] = {NAME_PATTERN, "PUT", ROUTE_WRITE, QUERY_ENV_ID, true, api_registry_put,
                         api_registry_put_answer, ROLE_WRITE, auth_permits_write},
     [ROUTE_NAME_DELETE] = {NAME_PATTERN, "DELETE", ROUTE_WRITE, DELETE_PARAMS, false,
                            api_registry_delete, api_registry_delete_answer, ROLE_WRITE,
                            auth_permits_write},
     [ROUTE_REGISTRY_GET] = {REGISTRY_PATTERN, "GET", ROUTE_READ,
-                            READ_PARAMS | QUERY_NAME | LIST_PARAMS, false, api_registry_get,
-                            api_registry_get_answer, ROLE_READ, auth_permits_read},
+                            READ_PARAMS | QUERY_NAME | LIST_PARAMS | POLL_PARAMS, false,
+                            api_registry_get, api_registry_get_answer, ROLE_READ,
+                            auth_permits_read},
     [ROUTE_REGISTRY_POST] = {REGISTRY_PATTERN, "POST", ROUTE_WRITE, QUERY_ENV_ID, true,
                              api_registry_put, api_registry_put_answer, ROLE_WRITE,
                              auth_permits_write},
@@ -56,6 +59,8 @@ static const struct route routes[ROUTE_N] = {
                            api_nodes_delete_answer, ROLE_WRITE, auth_permits_node},
     [ROUTE_NODES] = {"/api/nodes", "GET", ROUTE_READ, NODE_READ_PARAMS | QUERY_LIMIT | QUERY_CURSOR,
                      false, api_nodes_list, api_nodes_get_answer, ROLE_READ, auth_permits_all},
+    [ROUTE_WATCH] = {"/api/watch", "GET", ROUTE_READ, READ_PARAMS | WATCH_PARAMS, false,
+                     api_watch_get, api_watch_get_answer, ROLE_READ, auth_permits_read},
     [ROUTE_CLUSTER] = {"/api/cluster", "GET", ROUTE_ADMIN, 0, false, api_cluster_get,
                        api_cluster_get_answer, ROLE_READ, auth_permits_all},
     [ROUTE_LIVEZ] = {"/livez", "GET", ROUTE_ADMIN, 0, false, api_health_livez, NULL, ROLE_OPEN,
@@ -94,6 +99,7 @@ static const struct path paths[] = {
     {"/api/claims/", ROUTE_CLAIM_CONFIRM, 1, TAIL_NAME, "/confirm", "POST, OPTIONS"},
     {"/api/claims/", ROUTE_CLAIM_ABORT, 1, TAIL_NAME, "/abort", "POST, OPTIONS"},
     {"/api/claims", ROUTE_CLAIMS, 1, TAIL_NONE, "", "POST, OPTIONS"},
+    {"/api/watch", ROUTE_WATCH, 1, TAIL_NONE, "", "GET, HEAD, OPTIONS"},
     {"/api/nodes/", ROUTE_NODE_BEAT, 1, TAIL_ID, "/heartbeat", "POST, OPTIONS"},
     {"/api/nodes/", ROUTE_NODE_GET, 3, TAIL_ID, "", "GET, HEAD, PUT, DELETE, OPTIONS"},
     {"/api/nodes", ROUTE_NODES, 1, TAIL_NONE, "", "GET, HEAD, OPTIONS"},

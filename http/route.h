@@ -37,6 +37,7 @@ enum route_id {
     ROUTE_NODE_PUT,
     ROUTE_NODE_DELETE,
     ROUTE_NODES,
+    ROUTE_WATCH,
     ROUTE_CLUSTER,
     ROUTE_LIVEZ,
     ROUTE_READYZ,

@@ -25,7 +25,9 @@ struct http_server;
 struct http_config {
     const char *listen_address; /* "127.0.0.1:8101", "[::1]:8101", "host:8101"; port 0: any free */
     unsigned threads;           /* 1 to 16 */
-    unsigned connections_max;   /* over all threads */
+    unsigned connections_max;   /* over all threads, besides event streams */
+    unsigned watch_streams_max; /* event streams and long polls, over all threads */
+    uint32_t bookmark_ms;       /* how long a stream is idle before it is told where it stands */
     unsigned connections_per_client; /* from one address, over all threads; 0: no limit but that */
     size_t held_bytes_max;       /* of bodies and answers kept for slow clients, for each thread */
     uint32_t request_timeout_ms; /* how long a request may wait for the core */

@@ -62,7 +62,7 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *connection, char *t
 static struct MHD_Daemon *start_daemon(struct exchange_host *h, int listen_fd)
 {
     const struct http_config *config = h->config;
-    unsigned connections = h->conns.max + HTTP_SURPLUS_MAX;
+    unsigned connections = h->conns.max + h->hub.watchers_max + HTTP_SURPLUS_MAX;
     unsigned per_client = (config->connections_per_client + config->threads - 1) / config->threads;
     unsigned idle_timeout_s = (config->idle_timeout_ms + 999) / 1000;
     unsigned tls = config->cert_file != NULL ? MHD_USE_TLS : 0;
@@ -139,9 +139,11 @@ static void end_daemon(struct server_thread *t)
 {
     t->state = SERVER_THREAD_OWED;
     uv_close((uv_handle_t *)&t->poll, NULL);
+    uv_close((uv_handle_t *)&t->gone, NULL);
     MHD_stop_daemon(t->daemon);
     t->daemon = NULL;
     CHECK(t->host.live == 0 && t->host.conns.count == 0);
+    hub_turn(&t->host.hub); /* nobody is left: it lets go of the history */
 }
 
 static void begin_drain(struct server_thread *t)
@@ -152,12 +154,18 @@ static void begin_drain(struct server_thread *t)
     close(listen_fd);
     t->state = SERVER_THREAD_DRAINING;
     t->host.draining = true;
+    hub_drain(&t->host.hub);
     t->drain_until_ms = t->host.conns.now_ms + grace_ms;
     uv_timer_set_repeat(&t->sweep, SWEEP_DRAIN_MS);
     CHECK(uv_timer_again(&t->sweep) == 0);
     /* Whatever arrived before is read, and answered, before it is asked
      * whether anything is open. */
     t->runnable = true;
+}
+
+static bool is_quiet(const struct exchange_host *h)
+{
+    return h->live == 0 && h->hub.streams_count == 0;
 }
 
 /* One step of the end, if its condition holds. */
@@ -168,13 +176,15 @@ static void drain(struct server_thread *t)
     if (t->state == SERVER_THREAD_DRAINING) {
         bool late = h->conns.now_ms >= t->drain_until_ms;
 
-        if (late && h->live > 0) {
-            log_event(LOG_WARN, "http_drain_cut", "requests=%u grace_ms=%u", h->live,
+        if (late && !is_quiet(h)) {
+            log_event(LOG_WARN, "http_drain_cut", "requests=%u streams=%u grace_ms=%u", h->live,
+                      h->hub.streams_count,
                       (unsigned)atomic_load_explicit(&t->grace_ms, memory_order_relaxed));
             exchange_expire(h, true);
+            hub_cut(&h->hub);
             run_daemon(t);
         }
-        if (late || h->live == 0) {
+        if (late || is_quiet(h)) {
             end_daemon(t);
         }
     }
@@ -194,6 +204,7 @@ static void update_gauges(struct exchange_host *h)
 {
     metrics_set(&h->metrics.waiting, h->in_core);
     metrics_set(&h->metrics.connections, h->conns.count);
+    metrics_set(&h->metrics.watches, h->hub.watchers);
     metrics_set(&h->metrics.cut, h->conns.cut_total);
     metrics_set(&h->metrics.pushed, h->conns.pushed_total);
     metrics_set(&h->metrics.held, h->held_bytes);
@@ -209,7 +220,7 @@ static void on_again(uv_timer_t *again)
 /* When the next turn has to come, whatever the sockets say. */
 static void plan_again(struct server_thread *t)
 {
-    if (is_restless(t)) {
+    if (is_restless(t) || t->watches_more || hub_has_work(&t->host.hub)) {
         uv_timer_start(&t->again, on_again, 0, 0);
     } else if (t->host.hovering != 0 && !uv_is_active((uv_handle_t *)&t->again)) {
         uv_timer_start(&t->again, on_again, EXCHANGE_HOVER_MS, 0);
@@ -222,6 +233,7 @@ static void on_prepare(uv_prepare_t *prepare)
 
     update_clock(t);
     if (t->daemon != NULL) {
+        t->watches_more = hub_turn(&t->host.hub);
         run_daemon(t);
     }
     if (t->host.unflushed) {
@@ -274,6 +286,19 @@ static void reload(struct server_thread *t)
     }
 }
 
+/* Clients of streams hung up. */
+static void on_gone(uv_poll_t *gone, int status, int events)
+{
+    struct server_thread *t = gone->data;
+
+    (void)status;
+    (void)events;
+    if (t->daemon != NULL) {
+        update_clock(t);
+        hub_on_gone(&t->host.hub);
+    }
+}
+
 static void on_control(uv_async_t *control)
 {
     struct server_thread *t = control->data;
@@ -296,6 +321,7 @@ static void on_sweep(uv_timer_t *sweep)
     if (t->daemon != NULL) {
         conn_sweep(&t->host.conns);
         exchange_expire(&t->host, false);
+        hub_sweep(&t->host.hub);
         tls_store_sweep(&t->tls, t->host.conns.now_ms);
         /* libmicrohttpd looks at its idle timeout only when it runs. */
         t->runnable = true;
@@ -388,6 +414,9 @@ enum err server_thread_open(struct server_thread *t, struct service *service,
     CHECK(uv_poll_init(&t->loop, &t->poll, epoll_fd) == 0);
     t->poll.data = t;
     CHECK(uv_poll_start(&t->poll, UV_READABLE, on_ready) == 0);
+    CHECK(uv_poll_init(&t->loop, &t->gone, h->hub.gone_fd) == 0);
+    t->gone.data = t;
+    CHECK(uv_poll_start(&t->gone, UV_READABLE, on_gone) == 0);
     CHECK(uv_prepare_start(&t->prepare, on_prepare) == 0);
     CHECK(uv_timer_start(&t->sweep, on_sweep, period_ms, period_ms) == 0);
     /* The listening socket joins the epoll set in the first run. */

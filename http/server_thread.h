@@ -7,8 +7,9 @@
  * One loop turn:
  *   poll     sockets are ready, or the core answered: answers are collected,
  *            all of them
- *   prepare  MHD_run until it has nothing ready; what the handlers submitted
- *            is flushed: one wake-up of the core
+ *   prepare  a slice for those that watch, then MHD_run until it has nothing
+ *            ready; what the handlers submitted is flushed: one wake-up of the
+ *            core
  *
  * Lifetime: open -> start -> drain -> `ended` is called -> join -> close;
  * open -> close when the server's start fails in between.
@@ -41,6 +42,7 @@ struct server_thread {
     enum server_thread_state state;
     uint64_t drain_until_ms; /* on the clock of host.conns.now_ms */
     bool runnable;           /* libmicrohttpd's epoll set is ready */
+    bool watches_more;       /* the hub has more to do at once */
     struct tls_store tls;
 
     uv_thread_t id;
@@ -48,7 +50,8 @@ struct server_thread {
     uv_loop_t loop;
     uv_prepare_t prepare;
     uv_poll_t poll;         /* libmicrohttpd's epoll set */
-    struct wakeup answered; /* the core answered ... */
+    uv_poll_t gone;         /* clients of streams that hung up */
+    struct wakeup answered; /* the core answered, or the history went on ... */
     uv_poll_t wake;         /* ... and the loop hears of it */
     uv_async_t control;     /* server_thread_drain() or _reload() was called */
     uv_timer_t sweep;       /* looks at the time limits */

@@ -83,9 +83,10 @@ struct config {
     uint32_t http_threads;
     uint32_t http_connections;
     uint32_t http_per_client; /* 0: no limit */
-    char *http_cert;          /* "" none */
-    char *http_key;           /* "" in http_cert */
-    char *token_file;         /* "" none */
+    uint32_t watch_streams;
+    char *http_cert;  /* "" none */
+    char *http_key;   /* "" in http_cert */
+    char *token_file; /* "" none */
     uint32_t request_timeout_ms;
     uint32_t election_timeout_ms;
     uint32_t heartbeat_ms;

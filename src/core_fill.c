@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core.h"
+#include "history.h"
 #include "registry.h"
 #include "registry_claims.h"
 #include "registry_nodes.h"
@@ -84,6 +85,7 @@ void core_fill_metrics(const struct core *c, struct service_metrics *ret_metrics
     m->snapshots_taken = k->fsm.snapshots_taken;
     m->snapshots_restored = k->fsm.restores;
     m->snapshot_bytes = k->fsm.snapshot_bytes;
+    m->history_changes = history_count(k->fsm.history);
     m->commit = k->stats.commit;
     for (unsigned i = 0; i < GUARD_RULES; i++) {
         m->guard_hits[i] = k->raftio.guard.hits[i];

@@ -24,10 +24,11 @@ enum { HTTP_HELD_BYTES_MAX = 128 << 20 };
 /* How long open requests may take to be answered after SIGTERM; with the hand
  * over of leadership and the closing of files the process is gone in 10 s. */
 enum { DRAIN_GRACE_MS = 6000, HEADER_TIMEOUT_MS = 10000, IDLE_TIMEOUT_MS = 120000 };
+enum { BOOKMARK_MS = 10000 }; /* the API promises it */
 
 struct front {
     const struct config *config;
-    unsigned connections_max; /* as many as files may be open */
+    unsigned connections_max, watch_streams_max; /* as many as files may be open */
     struct http_server *server;
 };
 
@@ -43,6 +44,8 @@ static enum err front_start(void *data, struct service *service, char *errmsg, u
         .listen_address = f->config->http,
         .threads = f->config->http_threads,
         .connections_max = f->connections_max,
+        .watch_streams_max = f->watch_streams_max,
+        .bookmark_ms = BOOKMARK_MS,
         .connections_per_client = f->config->http_per_client,
         .held_bytes_max = HTTP_HELD_BYTES_MAX / f->config->http_threads,
         .request_timeout_ms = f->config->request_timeout_ms,
@@ -80,28 +83,33 @@ static void front_reload(void *data)
 
 /* Each connection is a file; the limit of the session is often 1024. How many connections there
  * may be: what strangers open must never be what the log or the links lack. */
-static unsigned raise_file_limit(const struct config *config)
+static void raise_file_limit(struct front *f)
 {
+    const struct config *config = f->config;
     struct rlimit limit;
     rlim_t beside = FILES_BESIDE_HTTP + (rlim_t)HTTP_SURPLUS_MAX * config->http_threads;
-    rlim_t wanted = config->http_connections + beside;
+    rlim_t open = (rlim_t)config->http_connections + config->watch_streams;
     rlim_t room;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
-        return config->http_connections;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= open + beside) {
+        return;
     }
-    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= wanted) {
-        return config->http_connections;
+    limit.rlim_cur = open + beside < limit.rlim_max ? open + beside : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= open + beside) {
+        return;
     }
     (void)getrlimit(RLIMIT_NOFILE, &limit);
     room = limit.rlim_cur > beside + HTTP_CONNECTIONS_MIN ? limit.rlim_cur - beside
                                                           : HTTP_CONNECTIONS_MIN;
-    log_event(LOG_WARN, "file_limit_low", "files=%llu wanted=%llu http_connections=%llu action=%s",
-              (unsigned long long)limit.rlim_cur, (unsigned long long)wanted,
-              (unsigned long long)room,
-              LOG_Q("raise the hard limit of open files or lower --http-connections"));
-    return (unsigned)room;
+    /* Each its part of what there is. */
+    f->connections_max = (unsigned)(room * config->http_connections / open) + 1;
+    f->watch_streams_max = (unsigned)(room * config->watch_streams / open) + 1;
+    log_event(LOG_WARN, "file_limit_low",
+              "files=%llu wanted=%llu http_connections=%u watch_streams=%u action=%s",
+              (unsigned long long)limit.rlim_cur, (unsigned long long)(open + beside),
+              f->connections_max, f->watch_streams_max,
+              LOG_Q("raise the hard limit of open files or lower --http-connections and "
+                    "--watch-streams"));
 }
 
 /* callsignd inspect DIR: a data directory, or the log directory in one. */
@@ -163,7 +171,9 @@ int main(int argc, char **argv, char **envp)
     setenv("UV_THREADPOOL_SIZE", "8", 0);
     log_set_level(config.log_level);
     log_start();
-    front.connections_max = raise_file_limit(&config);
+    front.connections_max = config.http_connections;
+    front.watch_streams_max = config.watch_streams;
+    raise_file_limit(&front);
     rc = replica_run(&config, &port);
     log_stop();
     config_fini(&config);

@@ -105,7 +105,7 @@ def requests(draw, operation_id):
     for p in map(resolve, parameters):
         if not p.get("required") and draw(st.integers(0, 2)) > 0:
             continue
-        # Who waits for a claim here waits in vain.
+        # Who waits for a claim or a change here waits in vain.
         value = "0" if p["name"] == "wait" else str(value_of(p["schema"]))
         if p["in"] == "path":
             path = path.replace("{" + p["name"] + "}", urllib.parse.quote(value, safe=""))
@@ -143,6 +143,10 @@ def contradicts_itself(request):
                 and {"prefix", "node_id", "limit"} & query.keys())
             or "cursor" in query  # only an answer has one
             or {"at_least", "consistency"} <= query.keys()
+            or ("after" in query and {"at_least", "consistency"} & query.keys())
+            or (method == "GET" and "wait" in query and "after" not in query)
+            or (path == "/api/watch" and {"name", "prefix"} <= query.keys())
+            or (path == "/api/registry" and "after" in query and "name" not in query)
             or ("env_id" in query and "env_id" in body)
             or (path.startswith("/api/registry/") and body.get("name", named) != named))
 

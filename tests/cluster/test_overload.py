@@ -216,7 +216,7 @@ def test_few_files_are_no_danger(folder):
     replica.start()
     replica.wait_ready()
     assert "event=file_limit_low files=400" in replica.log
-    assert "http_connections=80 " in replica.log
+    assert "http_connections=24 watch_streams=57 " in replica.log
     idle = flood(replica, 1000, pace=100)
     try:
         for i in range(100):

@@ -115,6 +115,9 @@ class Api:
             self._connection.request(method, target, body=body,
                                      headers=self.access.headers(headers))
             response = self._connection.getresponse()
+            if response.headers.get("Content-Type") == "text/event-stream":
+                self.close()  # it has no end: that it began is the answer
+                return Answer(response.status, response.headers, b"")
             answer = Answer(response.status, response.headers, response.read())
         except (OSError, http.client.HTTPException) as error:
             self.close()

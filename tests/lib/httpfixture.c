@@ -21,6 +21,8 @@ struct http_config httpfixture_config(void)
         .listen_address = "127.0.0.1:0",
         .threads = 1,
         .connections_max = 512,
+        .watch_streams_max = 64,
+        .bookmark_ms = 10000,
         .held_bytes_max = 64 << 20,
         .request_timeout_ms = 2000,
         .header_timeout_ms = 10000,

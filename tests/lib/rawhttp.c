@@ -98,6 +98,23 @@ static void consume(struct rawhttp *c, size_t n)
     c->len -= n;
 }
 
+bool rawhttp_await(struct rawhttp *c, const char *text, int timeout_ms, char *to, size_t to_bytes)
+{
+    char *end;
+    size_t n;
+
+    while ((end = memmem(c->bytes, c->len, text, strlen(text))) == NULL) {
+        if (!fill(c, timeout_ms)) {
+            return false;
+        }
+    }
+    n = (size_t)(end - c->bytes) + strlen(text);
+    memcpy(to, c->bytes, n < to_bytes ? n : to_bytes - 1);
+    to[n < to_bytes ? n : to_bytes - 1] = '\0';
+    consume(c, n);
+    return true;
+}
+
 /* Reads status line and headers; false when they do not come whole. */
 static bool read_head(struct rawhttp *c, int timeout_ms, struct rawhttp_answer *a)
 {

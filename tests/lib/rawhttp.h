@@ -48,6 +48,10 @@ void rawhttp_finish(struct rawhttp *c);
 void rawhttp_read(struct rawhttp *c, bool without_body, int timeout_ms,
                   struct rawhttp_answer *ret_answer);
 
+/* Reads until `text` has come; everything up to its end into `to`, NUL-terminated
+ * (what is longer is cut). False: the stream ended, or nothing came in time. */
+bool rawhttp_await(struct rawhttp *c, const char *text, int timeout_ms, char *to, size_t to_bytes);
+
 /* Whether the other side closes within timeout_ms; what it sends before is dropped. */
 bool rawhttp_ends(struct rawhttp *c, int timeout_ms);
 

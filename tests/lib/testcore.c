@@ -31,6 +31,7 @@ struct testcore {
     bool hold;
     bool ready;
     bool beating;
+    bool forget;
     enum err fail;
     unsigned held;
     uint64_t answered;
@@ -210,12 +211,18 @@ static void *run(void *data)
     while (!core->stopping) {
         enum err fail = core->fail;
         bool ready = core->ready, hold = core->hold, beating = core->beating;
+        bool forget = core->forget;
         unsigned count = 0;
 
         core->woken = false;
+        core->forget = false;
         pthread_mutex_unlock(&core->mutex);
         if (beating) {
             service_beat(core->service, now_ms());
+        }
+        if (forget) {
+            core_cut_drop(&core->cut);
+            history_restart(core->history, registry_revision(core->registry));
         }
         service_take(core->service, &requests);
         if (!hold) {
@@ -291,6 +298,11 @@ void testcore_fail(struct testcore *core, enum err err)
 void testcore_hold(struct testcore *core, bool hold)
 {
     SET(core, hold, hold);
+}
+
+void testcore_forget(struct testcore *core)
+{
+    SET(core, forget, true);
 }
 
 void testcore_set_ready(struct testcore *core, bool ready)

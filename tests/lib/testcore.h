@@ -33,6 +33,9 @@ void testcore_hold(struct testcore *core, bool hold);
 /* How many requests are held; waits, 10 s at most, until there are `count`. */
 void testcore_await_held(struct testcore *core, unsigned count);
 
+/* As after a snapshot: the history before now is gone. */
+void testcore_forget(struct testcore *core);
+
 /* What /api/cluster and /readyz say. */
 void testcore_set_ready(struct testcore *core, bool ready);
 

@@ -46,6 +46,7 @@ static void routes_are_found(void **state)
         {"POST", "/api/nodes/7/heartbeat", ROUTE_NODE_BEAT, "7"},
         {"POST", "/api/nodes//heartbeat", ROUTE_NODE_BEAT, ""},
         {"GET", "/api/nodes/heartbeat", ROUTE_NODE_GET, "heartbeat"},
+        {"GET", "/api/watch?prefix=a", ROUTE_WATCH, NULL},
         {"GET", "/api/cluster", ROUTE_CLUSTER, NULL},
         {"GET", "/livez", ROUTE_LIVEZ, NULL},
         {"HEAD", "/readyz", ROUTE_READYZ, NULL},

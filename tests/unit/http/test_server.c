@@ -229,6 +229,7 @@ static void connections_are_capped(void **state)
 
     (void)state;
     config.connections_max = 3;
+    config.watch_streams_max = 0;
     httpfixture_start(&f, &config);
     for (int i = 0; i < 4; i++) {
         c[i] = rawhttp_open(f.port);

@@ -189,6 +189,7 @@ static void test_defaults(void **state)
     assert_string_equal(config.cluster_name, "callsign");
     assert_int_equal(config.http_threads, 1);
     assert_int_equal(config.http_connections, 4096);
+    assert_int_equal(config.watch_streams, 10000);
     assert_int_equal(config.request_timeout_ms, 3000);
     assert_int_equal(config.election_timeout_ms, 400);
     assert_int_equal(config.heartbeat_ms, 40);
@@ -261,6 +262,7 @@ static void test_every_option_by_every_way(void **state)
         [CONFIG_OPTION_http_threads] = "16",
         [CONFIG_OPTION_http_connections] = "64",
         [CONFIG_OPTION_http_per_client] = "0",
+        [CONFIG_OPTION_watch_streams] = "100",
         [CONFIG_OPTION_http_cert] = "/etc/callsignd/http.crt",
         [CONFIG_OPTION_http_key] = "/etc/callsignd/http.key",
         [CONFIG_OPTION_token_file] = "/etc/callsignd/tokens",

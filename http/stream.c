@@ -1,0 +1,494 @@
+/*
+ * stream_read --queue empty--> suspended --push and wake--> stream_read ...
+ *
+ * wake() resumes a suspended stream that has something to send; the thread runs
+ * libmicrohttpd once for all that were resumed in a turn.
+ */
+#include "http/stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "http/conn.h"
+#include "http/event.h"
+#include "http/exchange.h"
+
+enum {
+    /* Bytes of entries or history put into the queue at once, and entries
+     * looked at for it. */
+    SLICE_BYTES = 32 * 1024,
+    SLICE_ENTRIES = 5000,
+    QUEUE_MIN = 4,
+    QUEUE_KEPT = 16, /* a larger one goes when it is empty */
+    /* libmicrohttpd's own buffer, used for clients without chunked coding. */
+    BLOCK_BYTES = 1024,
+    ID_BYTES_MAX = sizeof("id: \n\n") - 1 + DECIMAL_MAX,
+};
+
+static struct hub *hub_of(const struct stream *s)
+{
+    return s->watcher.hub;
+}
+
+/* --- The queue ---------------------------------------------------------------- */
+
+static struct stream_queued *at(const struct stream *s, unsigned i)
+{
+    return &s->queue[(s->first + i) & (s->capacity - 1)];
+}
+
+static void grow(struct stream *s)
+{
+    unsigned capacity = s->capacity > 0 ? 2 * s->capacity : QUEUE_MIN;
+    struct stream_queued *queue = mem_alloc(capacity * sizeof(queue[0]));
+
+    for (unsigned i = 0; i < s->count; i++) {
+        queue[i] = *at(s, i);
+    }
+    free(s->queue);
+    s->queue = queue;
+    s->capacity = capacity;
+    s->first = 0;
+}
+
+/* Takes the caller's hold on the event. */
+static void push(struct stream *s, struct event *e, bool with_id)
+{
+    if (s->count == s->capacity) {
+        grow(s);
+    }
+    s->count++;
+    *at(s, s->count - 1) = (struct stream_queued){e, with_id};
+    s->unsent += e->len;
+}
+
+static void pop(struct stream *s)
+{
+    struct event *e = at(s, 0)->event;
+
+    s->unsent -= e->len;
+    s->sent = 0;
+    s->first = (s->first + 1) & (s->capacity - 1);
+    s->count--;
+    event_release(e);
+    if (s->count == 0 && s->capacity > QUEUE_KEPT) {
+        free(s->queue);
+        s->queue = NULL;
+        s->capacity = 0;
+        s->first = 0;
+    }
+}
+
+static void drop_queue(struct stream *s)
+{
+    while (s->count > 0) {
+        pop(s);
+    }
+    free(s->queue);
+    s->queue = NULL;
+    s->capacity = 0;
+    s->first = 0;
+}
+
+/* What follows an event's text: its id, and the empty line that ends it. */
+static size_t put_end(const struct stream_queued *q, char ret_text[ID_BYTES_MAX])
+{
+    size_t len = 0;
+
+    if (q->with_id) {
+        memcpy(ret_text, "id: ", 4);
+        len = 4 + decimal_format(q->event->revision, ret_text + 4);
+        ret_text[len++] = '\n';
+    }
+    ret_text[len++] = '\n';
+    return len;
+}
+
+/* Of the first event in the queue: `len` bytes, the first of which is its byte `start`. */
+struct part {
+    size_t start;
+    const char *from;
+    size_t len;
+};
+
+/* Moves what is neither sent nor too much; the bytes. */
+static size_t move_part(struct stream *s, const struct part *part, char *to, size_t room)
+{
+    size_t skip = s->sent - part->start;
+    size_t n = part->len - skip < room ? part->len - skip : room;
+
+    memcpy(to, part->from + skip, n);
+    s->sent += n;
+    return n;
+}
+
+static size_t take(struct stream *s, char *to, size_t room)
+{
+    size_t taken = 0;
+
+    while (s->count > 0 && taken < room) {
+        const struct stream_queued *q = at(s, 0);
+        char end_text[ID_BYTES_MAX];
+        const struct part body = {0, q->event->text, q->event->len};
+        const struct part end = {body.len, end_text, put_end(q, end_text)};
+
+        if (s->sent < body.len) {
+            taken += move_part(s, &body, to + taken, room - taken);
+        }
+        if (s->sent >= body.len) {
+            taken += move_part(s, &end, to + taken, room - taken);
+        }
+        if (s->sent == body.len + end.len) {
+            pop(s);
+        }
+    }
+    return taken;
+}
+
+/* --- Suspended and resumed ------------------------------------------------------ */
+
+static void wake(struct stream *s)
+{
+    if (s->suspended) {
+        s->suspended = false;
+        hub_of(s)->host->again = true;
+        MHD_resume_connection(s->connection);
+    }
+}
+
+static void suspend(struct stream *s)
+{
+    s->suspended = true;
+    MHD_suspend_connection(s->connection);
+}
+
+void stream_cut(struct stream *s)
+{
+    if (s->cut) {
+        return;
+    }
+    s->cut = true;
+    watcher_end(&s->watcher);
+    drop_queue(s);
+    if (s->conn != NULL) {
+        conn_enter(&hub_of(s)->host->conns, s->conn, CONN_CUT);
+        shutdown(s->conn->fd, SHUT_RDWR);
+    }
+    wake(s);
+}
+
+/* --- Changes -------------------------------------------------------------------- */
+
+void stream_on_change(struct stream *s)
+{
+    struct hub *h = hub_of(s);
+    struct event *e;
+
+    if (s->cut) {
+        return;
+    }
+    e = hub_event(h);
+    if (s->watcher.state == WATCHER_LIVE && s->unsent + e->len > STREAM_UNSENT_MAX) {
+        /* Cut at the end of the revision: the set is being walked. */
+        s->overflown = true;
+        return;
+    }
+    event_hold(e);
+    push(s, e, false);
+    metrics_add(&h->host->metrics.watch_events, 1);
+}
+
+void stream_on_revision(struct stream *s)
+{
+    uint64_t revision = s->watcher.position;
+
+    if (s->overflown) {
+        metrics_add(&hub_of(s)->host->metrics.watch_drops, 1);
+        stream_cut(s);
+        return;
+    }
+    if (s->count > 0 && at(s, s->count - 1)->event->revision == revision) {
+        /* Whoever comes back before `synced` has to begin anew. */
+        at(s, s->count - 1)->with_id = !s->unsynced;
+        wake(s);
+    }
+}
+
+static void push_place(struct stream *s, const char *type, uint64_t revision, bool with_id)
+{
+    push(s, event_of_place(&hub_of(s)->scratch, type, revision), with_id);
+}
+
+void stream_bookmark(struct stream *s)
+{
+    const struct hub *h = hub_of(s);
+
+    if (s->watcher.position < h->seen) {
+        s->watcher.position = h->seen;
+    }
+    push_place(s, "bookmark", s->watcher.position, true);
+    wake(s);
+}
+
+/* --- Entries -------------------------------------------------------------------- */
+
+struct walk {
+    struct stream *stream;
+    unsigned looked_at;
+    bool full;
+};
+
+static void remember(struct stream *s, const struct entry *e)
+{
+    if (s->after == NULL) {
+        s->after = mem_alloc(COMMAND_NAME_MAX);
+    }
+    memcpy(s->after, e->name, e->name_len);
+    s->after_len = e->name_len;
+}
+
+static bool on_entry(void *data, const struct entry *e)
+{
+    struct walk *w = data;
+    struct stream *s = w->stream;
+    const struct watch_filter *f = s->watcher.member.filter;
+
+    /* Those that went with their node have no owner; there may be millions. */
+    if (e->owner.revision != 0 && watchset_has(f, e)) {
+        push(s, event_of_entry(&hub_of(s)->scratch, e), false);
+    }
+    if (f->exact) {
+        return false; /* the first that begins with it is it, if any */
+    }
+    w->looked_at++;
+    w->full = s->unsent >= SLICE_BYTES || w->looked_at == SLICE_ENTRIES;
+    if (w->full) {
+        remember(s, e);
+    }
+    return !w->full;
+}
+
+static void drop_view(struct stream *s)
+{
+    registry_view_free(s->view);
+    s->view = NULL;
+    free(s->after);
+    s->after = NULL;
+    s->after_len = 0;
+}
+
+static void read_entries(struct stream *s)
+{
+    const struct watch_filter *f = s->watcher.member.filter;
+    const struct registry_range range = {
+        .env_id = f->env_id,
+        .prefix = f->text,
+        .prefix_len = f->text_len,
+        .after = s->after,
+        .after_len = s->after_len,
+        .gone_too = true,
+    };
+    struct walk w = {.stream = s};
+
+    registry_view_walk_range(s->view, &range, on_entry, &w);
+    if (!w.full) {
+        s->watcher.position = registry_view_revision(s->view);
+        s->watcher.state = WATCHER_CATCHING;
+        drop_view(s);
+    }
+}
+
+/* --- History -------------------------------------------------------------------- */
+
+static bool is_full(const struct watcher *w)
+{
+    return LIST_ENTRY(w, struct stream, watcher)->unsent >= SLICE_BYTES;
+}
+
+static void read_history(struct stream *s)
+{
+    struct watcher *w = &s->watcher;
+
+    switch (watcher_catch_up(w, is_full)) {
+    case CATCH_UP_MORE:
+        return;
+    case CATCH_UP_GONE:
+        stream_lose(s);
+        return;
+    case CATCH_UP_DONE:
+        break;
+    }
+    if (s->unsynced && w->hub->seen < s->synced_at) {
+        return; /* the hub is about to read on */
+    }
+    if (s->unsynced) {
+        s->unsynced = false;
+        push_place(s, "synced", w->position, true);
+    }
+    w->state = WATCHER_LIVE;
+    watchset_add(&w->member);
+}
+
+static bool reads_on(const struct stream *s)
+{
+    return s->watcher.state == WATCHER_ENTRIES || s->watcher.state == WATCHER_CATCHING;
+}
+
+/* One slice of what is left to read. */
+static void read_on(struct stream *s)
+{
+    if (s->watcher.state == WATCHER_ENTRIES) {
+        read_entries(s);
+    } else {
+        read_history(s);
+    }
+}
+
+void stream_go_on(struct stream *s)
+{
+    if (!s->suspended || !reads_on(s)) {
+        return; /* its client has not taken all yet: stream_read() goes on */
+    }
+    read_on(s);
+    if (s->count > 0) {
+        wake(s);
+    } else if (reads_on(s)) {
+        watcher_go_on(&s->watcher);
+    }
+}
+
+/* --- Beginning ------------------------------------------------------------------ */
+
+static void begin_entries(struct stream *s, struct registry_view *view, uint64_t revision)
+{
+    s->view = view;
+    s->unsynced = true;
+    s->synced_at = revision;
+    s->watcher.state = WATCHER_ENTRIES;
+}
+
+static void push_reset(struct stream *s, uint64_t revision)
+{
+    metrics_add(&hub_of(s)->host->metrics.watch_resets, 1);
+    push_place(s, "reset", revision, false);
+}
+
+void stream_lose(struct stream *s)
+{
+    watcher_end(&s->watcher);
+    s->watcher.state = WATCHER_WAITING;
+    list_push_back(&hub_of(s)->waiting, &s->watcher.todo);
+    hub_ask_for_view(hub_of(s));
+}
+
+void stream_begin(struct stream *s, struct registry_view *view, uint64_t revision)
+{
+    push_reset(s, registry_view_revision(view));
+    begin_entries(s, view, revision);
+    wake(s);
+}
+
+/* --- libmicrohttpd's side ---------------------------------------------------------- */
+
+static ssize_t stream_read(void *cls, uint64_t offset, char *to, size_t room)
+{
+    struct stream *s = cls;
+    size_t taken;
+
+    (void)offset;
+    s->active_ms = hub_of(s)->host->conns.now_ms;
+    list_remove(&s->link);
+    list_push_back(&hub_of(s)->streams, &s->link);
+    if (s->cut) {
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    if (s->count == 0 && reads_on(s)) {
+        read_on(s);
+    }
+    taken = take(s, to, room);
+    if (taken > 0) {
+        hub_of(s)->host->again = true; /* it is written in the run after this one */
+        return (ssize_t)taken;
+    }
+    if (s->watcher.state == WATCHER_ENDED) {
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    suspend(s);
+    if (reads_on(s)) {
+        watcher_go_on(&s->watcher);
+    }
+    return 0;
+}
+
+static void stream_free(void *cls)
+{
+    struct stream *s = cls;
+    struct hub *h = hub_of(s);
+
+    if (s->conn != NULL) {
+        epoll_ctl(h->gone_fd, EPOLL_CTL_DEL, s->conn->fd, NULL);
+        conn_enter(&h->host->conns, s->conn, CONN_IDLE);
+    }
+    watcher_fini(&s->watcher);
+    drop_queue(s);
+    drop_view(s);
+    list_remove(&s->link);
+    h->streams_count--;
+    free(s);
+}
+
+void stream_discard(struct stream *s)
+{
+    stream_free(s);
+}
+
+struct stream *stream_new(struct hub *h, const struct stream_start *start)
+{
+    struct stream *s = mem_zalloc(1, sizeof(*s));
+
+    watcher_init(&s->watcher, h, &start->filter, start->revision);
+    s->watcher.is_stream = true;
+    s->active_ms = h->host->conns.now_ms;
+    list_push_back(&h->streams, &s->link);
+    h->streams_count++;
+    push(s, event_of_retry(&h->scratch, HUB_RETRY_MS), false);
+    if (start->is_reset) {
+        push_reset(s, registry_view_revision(start->view));
+    }
+    if (start->view != NULL) {
+        begin_entries(s, start->view, start->revision);
+    }
+    return s;
+}
+
+struct MHD_Response *stream_response(struct stream *s)
+{
+    return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, stream_read, s,
+                                             stream_free);
+}
+
+void stream_attach(struct stream *s, struct MHD_Connection *connection, struct conn *conn)
+{
+    const struct hub *h = hub_of(s);
+    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = s};
+
+    s->connection = connection;
+    s->conn = conn;
+    /* Where the kernel has no room, the end is noticed with the second bookmark. */
+    (void)epoll_ctl(h->gone_fd, EPOLL_CTL_ADD, conn->fd, &event);
+}
+
+void stream_finish(struct stream *s)
+{
+    if (s->watcher.state == WATCHER_ENDED) {
+        return;
+    }
+    watcher_end(&s->watcher);
+    drop_view(s);
+    push(s, event_of_retry(&hub_of(s)->scratch, HUB_RETRY_MS), false);
+    wake(s);
+}
