@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -22,6 +24,7 @@ enum {
      * looked at for it. */
     SLICE_BYTES = 32 * 1024,
     SLICE_ENTRIES = 5000,
+    DIRTY_BYTES = 4096, /* so much at once, and the buffer has pages to give back */
     QUEUE_MIN = 4,
     QUEUE_KEPT = 16, /* a larger one goes when it is empty */
     /* libmicrohttpd's own buffer, used for clients without chunked coding. */
@@ -97,11 +100,12 @@ static void drop_queue(struct stream *s)
 /* What follows an event's text: its id, and the empty line that ends it. */
 static size_t put_end(const struct stream_queued *q, char ret_text[ID_BYTES_MAX])
 {
+    static const char id[] = {'i', 'd', ':', ' '};
     size_t len = 0;
 
     if (q->with_id) {
-        memcpy(ret_text, "id: ", 4);
-        len = 4 + decimal_format(q->event->revision, ret_text + 4);
+        memcpy(ret_text, id, sizeof(id));
+        len = sizeof(id) + decimal_format(q->event->revision, ret_text + sizeof(id));
         ret_text[len++] = '\n';
     }
     ret_text[len++] = '\n';
@@ -157,6 +161,21 @@ static void wake(struct stream *s)
         s->suspended = false;
         hub_of(s)->host->again = true;
         MHD_resume_connection(s->connection);
+    }
+}
+
+/* libmicrohttpd 0.9.75 has zeroed half of a connection's memory by now, 24 KiB
+ * that it gives us as a buffer and that an idle stream never fills again: what
+ * is whole pages of it goes back to the kernel. To a buffer that is ours to
+ * fill it makes no difference. */
+static void give_pages_back(const char *buffer, size_t room)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)buffer + page - 1) & ~(page - 1);
+    uintptr_t to = ((uintptr_t)buffer + room) & ~(page - 1);
+
+    if (from < to) {
+        (void)madvise((void *)from, to - from, MADV_DONTNEED);
     }
 }
 
@@ -411,11 +430,16 @@ static ssize_t stream_read(void *cls, uint64_t offset, char *to, size_t room)
     }
     taken = take(s, to, room);
     if (taken > 0) {
+        s->dirty = s->dirty || taken >= DIRTY_BYTES;
         hub_of(s)->host->again = true; /* it is written in the run after this one */
         return (ssize_t)taken;
     }
     if (s->watcher.state == WATCHER_ENDED) {
         return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    if (s->dirty && s->watcher.state == WATCHER_LIVE) {
+        s->dirty = false;
+        give_pages_back(to, room);
     }
     suspend(s);
     if (reads_on(s)) {
@@ -453,6 +477,7 @@ struct stream *stream_new(struct hub *h, const struct stream_start *start)
     watcher_init(&s->watcher, h, &start->filter, start->revision);
     s->watcher.is_stream = true;
     s->active_ms = h->host->conns.now_ms;
+    s->dirty = true;
     list_push_back(&h->streams, &s->link);
     h->streams_count++;
     push(s, event_of_retry(&h->scratch, HUB_RETRY_MS), false);

@@ -42,6 +42,7 @@ struct stream {
     struct conn *conn;
     uint64_t active_ms; /* when libmicrohttpd asked for bytes last */
     bool suspended;
+    bool dirty;     /* libmicrohttpd's buffer has pages to give back */
     bool overflown; /* too much is unsent: to be cut */
     bool cut;       /* its connection is to be closed */
 
