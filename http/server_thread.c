@@ -233,8 +233,11 @@ static void on_prepare(uv_prepare_t *prepare)
 
     update_clock(t);
     if (t->daemon != NULL) {
+        run_daemon(t); /* answers go before events */
         t->watches_more = hub_turn(&t->host.hub);
-        run_daemon(t);
+        if (t->host.again) {
+            run_daemon(t);
+        }
     }
     if (t->host.unflushed) {
         t->host.unflushed = false;

@@ -7,9 +7,9 @@
  * One loop turn:
  *   poll     sockets are ready, or the core answered: answers are collected,
  *            all of them
- *   prepare  a slice for those that watch, then MHD_run until it has nothing
- *            ready; what the handlers submitted is flushed: one wake-up of the
- *            core
+ *   prepare  MHD_run until it has nothing ready, a slice for those that watch,
+ *            and MHD_run for what they got; what the handlers submitted is
+ *            flushed: one wake-up of the core
  *
  * Lifetime: open -> start -> drain -> `ended` is called -> join -> close;
  * open -> close when the server's start fails in between.

@@ -1,6 +1,8 @@
 """Event streams on real daemons: replayed, they are the registry."""
 
+import pathlib
 import random
+import re
 import socket
 import threading
 import time
@@ -12,11 +14,11 @@ import cluster as clusters
 import watch
 
 # Few log entries between snapshots and behind them: who was away gets one.
-FLAGS = ["--snapshot-threshold", "100", "--snapshot-trailing", "20"]
+FLAGS = ["--snapshot-threshold", "50", "--snapshot-trailing", "10"]
 
 
 class Load:
-    """Threads that register and remove, one name or several at once."""
+    """Threads that register and remove, one name or several at once, and end nodes."""
 
     def __init__(self, cluster, rng, threads=2):
         self.cluster = cluster
@@ -42,10 +44,14 @@ class Load:
 
     def _one(self, a, rng):
         name = f"n/{rng.randrange(30)}"
-        kind = rng.randrange(5)
+        kind = rng.randrange(60)
         if kind == 0:
+            node = f"/api/nodes/{rng.randrange(4)}"
+            return max(a.request("DELETE", node).status,
+                       a.request("PUT", node, {"ttl_ms": 600000}).status)
+        if kind < 12:
             return a.remove(name).status
-        if kind == 1:
+        if kind < 24:
             ops = [{"op": "put", "name": f"n/{i}", "node_id": rng.randrange(4),
                     "process_id": rng.randrange(3)} for i in rng.sample(range(30), 5)]
             return a.request("POST", "/api/batch", {"ops": ops}).status
@@ -96,12 +102,12 @@ def test_replayed_they_are_the_registry(new_cluster, rng):
     for follower in followers:
         follower.start()
     load = Load(cluster, rng)
-    load.wait(100)
+    load.wait(50)
     for _ in range(2):
         leader = cluster.leader()
         load.avoided = leader
         leader.kill()
-        load.wait(60)
+        load.wait(40)
         leader.start()
         leader.wait_ready()
         load.avoided = None
@@ -123,8 +129,8 @@ def test_replayed_they_are_the_registry(new_cluster, rng):
     cluster.wait_ready()
     check(followers, cluster)
     cluster.wait_same()
-    assert all(f.copy.changes > 100 for f in followers)
-    assert max(f.streams for f in followers) > 2
+    assert all(f.copy.changes > 50 for f in followers)
+    assert sum(f.streams for f in followers) >= len(followers) + 3  # three replicas died
     # The one that stayed with who was away was told to begin anew.
     assert followers[away.id - 1].copy.resets > 0
 
@@ -180,6 +186,52 @@ def test_a_poll_is_answered_by_any_replica(new_cluster):
         assert answers[replica.id].status == 200
         assert answers[replica.id].json()["node_id"] == 2
         assert answers[replica.id].revision == revision + 1
+
+
+def test_the_end_of_a_node_is_one_event(new_cluster):
+    cluster = new_cluster().start().wait_ready()
+    for i in range(100):
+        assert cluster[1].ask("PUT", f"/api/registry/n{i}",
+                              {"node_id": 1 + i % 2, "process_id": i}).status == 201
+    followers = [watch.Follower([r]) for r in cluster]
+    with watch.Stream(cluster[2].http_port, "node_id=2") as other:
+        other.until("synced")
+        for follower in followers:
+            follower.start()
+            follower.wait(100, 20)
+            assert len(follower.copy.names) == 100
+        answer = cluster[3].ask("DELETE", "/api/nodes/1")
+        assert answer.status == 200 and answer.json()["removed"] == 50
+        assert cluster[1].ask("PUT", "/api/registry/n1",
+                              {"node_id": 3, "process_id": 1}).status == 200
+        assert next(other).data["node_id"] == 3
+    check(followers, cluster)
+    assert all(f.copy.changes == 2 and len(f.copy.names) == 50 for f in followers)
+
+
+def test_idle_streams_are_small(new_cluster):
+    """10,000 of them take at most 20 KiB each; here it is fewer, of the same size."""
+    count = 1000
+    replica = new_cluster(count=1).start().wait_ready()[1]
+
+    def open_streams(number):
+        return [watch.Stream(replica.http_port, f"name=quiet{i}") for i in range(number)]
+    warm = open_streams(50)
+    before = resident_kib(replica)
+    streams = open_streams(count)
+    assert metric(replica, "callsign_watches") == count + 50
+    assert (resident_kib(replica) - before) / count <= 20
+    with replica.api() as a:
+        assert a.put("quiet7", 1, 1).status == 201
+    streams[7].until("synced")
+    assert next(streams[7]).data["name"] == "quiet7"
+    for stream in warm + streams:
+        stream.close()
+
+
+def resident_kib(replica):
+    status = pathlib.Path(f"/proc/{replica.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
 
 
 def test_a_replica_that_stops_ends_its_streams(new_cluster):

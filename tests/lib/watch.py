@@ -1,7 +1,9 @@
 """Event streams: one connection, and a follower that resumes through many."""
 
+import contextlib
 import http.client
 import json
+import socket
 import threading
 import time
 
@@ -199,6 +201,6 @@ class Follower(threading.Thread):
         self._stopping = True
         if self._stream is not None:
             sock = self._stream.connection.sock
-            self._stream.close()
             if sock is not None:
-                sock.close()
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)  # wakes who reads
