@@ -352,12 +352,17 @@ void leases_turn(struct leases *l, uint64_t leader)
     l->turn_ms = now_ms;
 }
 
-bool leases_left(const struct leases *l, uint64_t node_id, uint64_t *ret_left_ms)
+bool leases_left(struct leases *l, uint64_t node_id, uint64_t *ret_left_ms)
 {
-    const struct leases_lease *lease = find(l, node_id);
+    const struct leases_lease *lease;
     uint64_t now_ms = now(l), end_ms;
 
-    if (l->term == 0 || lease == NULL) {
+    if (l->term == 0 || l->term != consensus_term(l->consensus)) {
+        return false;
+    }
+    renew_table(l); /* it may have been taken since the last scan */
+    lease = find(l, node_id);
+    if (lease == NULL) {
         return false;
     }
     end_ms = lease->granted_ms + lease->ttl_ms;

@@ -105,7 +105,7 @@ void leases_turn(struct leases *l, uint64_t leader);
 
 /* How much is left of the node's lease, by this replica; false when it is not
  * for it to say. */
-bool leases_left(const struct leases *l, uint64_t node_id, uint64_t *ret_left_ms);
+bool leases_left(struct leases *l, uint64_t node_id, uint64_t *ret_left_ms);
 
 /* Nothing more is proposed; what is open of others is refused. */
 void leases_close(struct leases *l);
