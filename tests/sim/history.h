@@ -44,6 +44,7 @@ struct history_call {
 struct history_command {
     uint64_t key; /* 0: free */
     unsigned submitted, refused, acknowledged, applied;
+    bool by_replicas;           /* who propose the same on their own, uncounted */
     struct history_call *calls; /* latest first */
 };
 
