@@ -14,7 +14,7 @@ enum {
      * one anew that still travels; this is for what it cannot know. */
     INSTALL_SNAPSHOT_TIMEOUT_MS = 10000,
     CATCH_UP_ROUNDS_MAX = 10,
-    CATCH_UP_ROUND_MS = 60000,
+    CATCH_UP_ROUND_MS = 10000,
     /* Time for an election before the next replica tries, in heartbeats, which
      * are libraft's ticks. */
     TURN_HEARTBEATS = 3,

@@ -12,9 +12,11 @@
  *      bytes were handed to raft_apply; after that its outcome is a verdict
  *      or ERR_OUTCOME_UNKNOWN.
  *   3. raft_* functions that change something are called from
- *      consensus_flush, consensus_transfer and the guard's barrier only,
- *      never from a callback of libraft.
+ *      consensus_flush, consensus_transfer, the changes of the configuration
+ *      and the guard's barrier only, never from a callback of libraft.
  *   4. Any state in which libraft cannot go on ends the process (`fatal`).
+ *   5. The configuration changes by one server at a time, and not before the
+ *      barrier of this leader's term is applied (R10).
  *
  * Threads: the core thread. Memory: CONSENSUS_QUEUE_MAX proposals (the
  * callers') and one entry of COMMAND_BATCH_BYTES_MAX bytes per flight.
@@ -40,6 +42,7 @@ enum {
     CONSENSUS_QUEUE_MAX = 65536, /* proposals that wait for a batch */
     CONSENSUS_IN_FLIGHT_MAX = 1,
     CONSENSUS_MEMBERS_MAX = 15,
+    CONSENSUS_ADDRESS_MAX = 520, /* bytes with NUL of what the configuration says of one */
 };
 
 struct consensus_config {
@@ -61,9 +64,25 @@ struct consensus_flight {
     struct proposal **slots; /* COMMAND_BATCH_COUNT_MAX; NULL: taken back */
 };
 
+/* Members, as one configuration says. */
+struct member {
+    uint64_t id;
+    bool voter;
+    char address[CONSENSUS_ADDRESS_MAX]; /* members.h says what it means */
+};
+
+struct member_set {
+    uint64_t index; /* of the configuration's entry in the log; 0: none */
+    unsigned count;
+    struct member at[CONSENSUS_MEMBERS_MAX];
+};
+
+const struct member *consensus_find_member(const struct member_set *set, uint64_t id);
+
 struct consensus_stats {
     uint64_t entries_proposed, commands_proposed, outcomes_unknown, leader_changes, elections;
     struct histogram commit; /* of entries, from raft_apply() to their application */
+    uint64_t changes;        /* of the configuration, begun here */
 };
 
 struct consensus {
@@ -77,6 +96,9 @@ struct consensus {
     struct buf encoded;
     struct raft_transfer transfer;
     bool transferring;
+    struct raft_change change;
+    bool changing;       /* a change of the configuration is under way */
+    enum err change_end; /* of the last one: ERR_OK, ERR_AGAIN (nothing changed), unknown */
     bool started, closing;
     enum err refusal; /* of every proposal; ERR_OK: none. Set by the owner */
     uint64_t seen_leader, seen_term;
@@ -139,6 +161,20 @@ enum err consensus_transfer(struct consensus *c, uint64_t to);
  * so with its next message. */
 void consensus_lost_touch(struct consensus *c, uint64_t id);
 
+/*
+ * Changes of the configuration. ERR_AGAIN: not now, nothing was begun (does not
+ * lead, R10, or another change or transfer is under way); else ERR_OK, and once
+ * `changing` is false again `change_end` tells how it ended.
+ *   add      a spare, which must be no member yet
+ *   promote  spare -> standby -> voter, one step; the last one waits until the
+ *            member has caught up, ten seconds at most
+ *   remove   a member, which must not be this replica
+ */
+bool consensus_may_change(const struct consensus *c);
+enum err consensus_add(struct consensus *c, uint64_t id, const char *address);
+enum err consensus_promote(struct consensus *c, uint64_t id);
+enum err consensus_remove(struct consensus *c, uint64_t id);
+
 bool consensus_leads(const struct consensus *c);
 /* Leads, and the barrier of its term was applied: it knows all that was
  * committed before. */
@@ -156,6 +192,13 @@ const char *consensus_state(const struct consensus *c);
 /* No vote was ever given or asked for and nothing is in the log but the
  * bootstrap: this replica's past is empty. */
 bool consensus_pristine(const struct consensus *c);
+
+/* The newest configuration in the log, committed or not, and the newest that is
+ * known to be committed. Index 0: none yet, a replica that has just joined. */
+uint64_t consensus_configuration_index(const struct consensus *c);
+uint64_t consensus_committed_configuration_index(const struct consensus *c);
+void consensus_get_members(const struct consensus *c, struct member_set *ret_set);
+void consensus_get_committed_members(const struct consensus *c, struct member_set *ret_set);
 
 unsigned consensus_members(const struct consensus *c);
 /* The i-th member; role is RAFT_VOTER, RAFT_STANDBY or RAFT_SPARE. */

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "command.h"
+#include "core_links.h"
 #include "core_list.h"
 #include "core_nodes.h"
 #include "core_space.h"
@@ -294,6 +295,8 @@ void core_submit(struct core *c, struct service_request *r)
         answer(c, r, ERR_OVERLOADED);
     } else if (r->op == SERVICE_HEARTBEAT) {
         core_nodes_beat(c, r);
+    } else if (r->op == SERVICE_MEMBERS) {
+        members_submit(&c->members, r);
     } else if (r->op != SERVICE_WRITE) {
         r->waiter.from = 0;
         read(c, r);
@@ -324,14 +327,18 @@ static void expire(struct core *c, struct service_request *r, enum err why)
         answer(c, r, r->op == SERVICE_NODES ? ERR_OK : why);
         return;
     }
+    if (r->op == SERVICE_MEMBERS) {
+        answer(c, r, members_take_back(&c->members, r) ? why : ERR_OUTCOME_UNKNOWN);
+        return;
+    }
     list_remove(&r->waiter.link);
     answer(c, r, r->consistency == SERVICE_AT_LEAST ? ERR_NOT_CAUGHT_UP : why);
 }
 
 static bool waits_for_nothing(const struct core *c, const struct service_request *r)
 {
-    return r->op != SERVICE_WRITE && r->consistency == SERVICE_LINEARIZABLE &&
-           c->seen_leader == 0 && hopeless(c);
+    return r->op != SERVICE_WRITE && r->op != SERVICE_MEMBERS &&
+           r->consistency == SERVICE_LINEARIZABLE && c->seen_leader == 0 && hopeless(c);
 }
 
 static void scan_deadlines(struct core *c)
@@ -355,61 +362,9 @@ static void scan_deadlines(struct core *c)
 
 /* --- Events ---------------------------------------------------------------------------- */
 
-enum err core_on_frame(struct core *c, uint64_t from, const struct frame *f)
+static void on_members_answer(void *data, struct service_request *r)
 {
-    enum err e;
-
-    switch (f->type) {
-    case FRAME_APPEND_ENTRIES:
-    case FRAME_APPEND_ENTRIES_RESULT:
-    case FRAME_REQUEST_VOTE:
-    case FRAME_REQUEST_VOTE_RESULT:
-    case FRAME_INSTALL_SNAPSHOT:
-    case FRAME_TIMEOUT_NOW:
-        e = raftio_receive(&c->consensus.raftio, from, f);
-        if (f->type == FRAME_APPEND_ENTRIES_RESULT) {
-            core_note_heard(c, from);
-        } else if (f->type == FRAME_APPEND_ENTRIES && consensus_leader(&c->consensus) == from) {
-            c->leader_contact_ms = now(c);
-        }
-        return e;
-    case FRAME_FORWARD:
-    case FRAME_FORWARD_RESULT:
-        return forward_on_frame(&c->forward, from, f);
-    case FRAME_READ_INDEX:
-    case FRAME_READ_INDEX_RESULT:
-    case FRAME_TERM_QUESTION:
-    case FRAME_TERM_ANSWER:
-        return readgate_on_frame(&c->readgate, from, f);
-    case FRAME_LEASE_ASK:
-    case FRAME_LEASE_RESULT:
-        return leases_ask_on_frame(&c->leases, from, f);
-    case FRAME_PROBE:
-    case FRAME_PROBE_RESULT:
-        return probation_on_frame(&c->probation, from, f);
-    case FRAME_DOUBT:
-    case FRAME_DOUBT_RESULT:
-        return doubt_on_frame(&c->doubt, from, f);
-    default:
-        return ERR_MALFORMED;
-    }
-}
-
-void core_on_link_down(struct core *c, uint64_t id, bool outgoing)
-{
-    if (outgoing) {
-        raftio_link_down(&c->consensus.raftio, id);
-    } else {
-        consensus_lost_touch(&c->consensus, id);
-    }
-    forward_link_down(&c->forward, id);
-    readgate_link_down(&c->readgate, id);
-    leases_ask_link_down(&c->leases, id);
-}
-
-void core_on_drain(struct core *c, uint64_t id)
-{
-    raftio_drained(&c->consensus.raftio, id);
+    answer(data, r, r->err);
 }
 
 /* A new leader: whoever follows it asks it once how far it must catch up. */
@@ -444,6 +399,9 @@ void core_turn(struct core *c)
         c->env.fatal(c->env.data, e, "writing to the data directory that this replica votes");
     }
     c->readgate.mute = !probation_over(&c->probation);
+    members_learn(&c->members, probation_over(&c->probation) ? NULL : &c->probation.learned);
+    members_turn(&c->members);
+    core_links_turn(c);
     watch_leader(c);
     core_space_turn(c);
     reroute(c);
@@ -506,6 +464,7 @@ enum err core_init(struct core *c, const struct core_config *config, const struc
     c->probation.write_voter = env->write_voter;
     c->probation.data = env->data;
     doubt_init(&c->doubt, &c->probation, &config->doubt);
+    core_links_init(c, config, on_members_answer);
     return ERR_OK;
 }
 
@@ -513,16 +472,21 @@ enum err core_start(struct core *c, const struct core_config *config, char *errm
                     size_t errmsg_len)
 {
     uint64_t others[PROBATION_OTHERS_MAX];
-    unsigned n = 0;
+    struct probation_start start = {
+        .voter = config->voter,
+        .vote_floor = config->vote_floor,
+        .joining = config->joining,
+        .others = others,
+    };
     enum err e;
 
     for (unsigned i = 0; i < config->members_count; i++) {
         if (config->members[i] != c->id) {
-            CHECK(n < PROBATION_OTHERS_MAX);
-            others[n++] = config->members[i];
+            CHECK(start.others_count < PROBATION_OTHERS_MAX);
+            others[start.others_count++] = config->members[i];
         }
     }
-    e = probation_begin(&c->probation, config->voter, config->vote_floor, others, n);
+    e = probation_begin(&c->probation, &start);
     if (e != ERR_OK) {
         return e;
     }
@@ -563,6 +527,7 @@ void core_close(struct core *c, void (*closed)(void *data))
 void core_fini(struct core *c)
 {
     readgate_fini(&c->readgate);
+    members_fini(&c->members);
     forward_fini(&c->forward);
     leases_fini(&c->leases);
     consensus_fini(&c->consensus);

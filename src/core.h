@@ -35,6 +35,7 @@
 #include "doubt.h"
 #include "forward.h"
 #include "leases.h"
+#include "members.h"
 #include "probation.h"
 #include "readgate.h"
 #include "service.h"
@@ -43,8 +44,9 @@ enum { CORE_REQUESTS_MAX = 65536 };
 
 struct core_config {
     struct consensus_config consensus;
-    const uint64_t *members; /* of the first configuration, own id included */
+    const uint64_t *members; /* as the operator says, own id included or not */
     unsigned members_count;
+    bool joining;        /* they are a cluster that exists, and the log is empty at first */
     bool voter;          /* the data directory says it votes ... */
     uint64_t vote_floor; /* ... in terms above this */
     struct doubt_config doubt;
@@ -79,6 +81,8 @@ struct core {
     struct probation probation;
     struct leases leases;
     struct doubt doubt;
+    struct members members;
+    uint64_t seen_members; /* version of the members the links were last looked at with */
     struct core_env env;
     uint64_t id;
     unsigned election_timeout_ms;
@@ -120,6 +124,15 @@ void core_submit(struct core *c, struct service_request *r);
 enum err core_on_frame(struct core *c, uint64_t from, const struct frame *f);
 /* A link to or from `id` was lost; outgoing tells which. */
 void core_on_link_down(struct core *c, uint64_t id, bool outgoing);
+/* The peer dialled says that this replica is no member as of the committed
+ * configuration of entry `index`. */
+void core_on_refused(struct core *c, uint64_t index);
+/* Replica `id` of this cluster dials: whether to let it in (members.h). */
+bool core_admit(struct core *c, uint64_t id, const char *address);
+/* Whether links with `id` are kept. */
+bool core_knows(const struct core *c, uint64_t id);
+/* This replica was removed from its cluster, for good: it should end. */
+bool core_removed(const struct core *c);
 void core_on_drain(struct core *c, uint64_t id);
 
 /* What is due: once after each batch of events, and at least every

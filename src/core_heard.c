@@ -45,10 +45,17 @@ uint64_t core_staleness_ms(const struct core *c)
 
 void core_note_heard(struct core *c, uint64_t from)
 {
+    struct core_heard *at = NULL;
+
     for (unsigned i = 0; i < CONSENSUS_MEMBERS_MAX; i++) {
-        if (c->heard[i].id == from || c->heard[i].id == 0) {
-            c->heard[i] = (struct core_heard){.id = from, .ms = now(c)};
-            return;
+        if (c->heard[i].id == from || (c->heard[i].id == 0 && at == NULL)) {
+            at = &c->heard[i];
         }
+        if (c->heard[i].id == from) {
+            break;
+        }
+    }
+    if (at != NULL) {
+        *at = (struct core_heard){.id = from, .ms = now(c)};
     }
 }

@@ -39,8 +39,8 @@ enum {
     FORWARD_WINDOW = 8,
     FORWARD_COUNT_MAX = 4096,       /* commands of one frame */
     FORWARD_BYTES_MAX = 512 * 1024, /* bytes of one frame */
-    FORWARD_SENDERS_MAX = 16,
-    FORWARD_INBOUND_MAX = 256, /* frames being worked on for others */
+    FORWARD_SENDERS_MAX = 64,       /* members come and go */
+    FORWARD_INBOUND_MAX = 256,      /* frames being worked on for others */
 };
 
 /* A frame of ours on its way. */

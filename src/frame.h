@@ -57,6 +57,8 @@ enum frame_type {
     FRAME_LEASE_RESULT = 41,
     FRAME_DOUBT = 42, /* "how long is your log?", asked by a replica in doubt */
     FRAME_DOUBT_RESULT = 43,
+    FRAME_MEMBERS = 48, /* a change of the members, for the leader */
+    FRAME_MEMBERS_RESULT = 49,
 };
 
 struct frame {

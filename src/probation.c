@@ -31,6 +31,20 @@
  *   of earlier terms, and those of T that Z's former self took from L itself.
  *   From there on Z votes, but in terms above T only, since its former self
  *   may have voted in T.
+ * Changes of the configuration. "All other voters" are those of the newest
+ * configuration C that any of the answers carries. It is not outdated: had a
+ * later one been committed, a majority of it would hold it, and since one voter
+ * changes at a time, that majority has a member among the voters of C, who all
+ * answered. Z counts towards N if C has it as a voter.
+ *
+ * A replica that C does not have as a voter, one that joins, has nothing to
+ * remember: if it was a voter in a former life, its removal was committed
+ * before it was added again (R10, one change at a time). A candidate that still
+ * counts its old vote, or a leader that still counts its old acknowledgement,
+ * lacks the removal, which a majority of the others holds; of the old voters but
+ * Z it needs so many that one of them is of that majority, and that one does
+ * not follow it.
+ *
  * The price: a replica that lost its disk comes back under its id only when
  * all other voters are reachable once. Otherwise it is replaced by a new id.
  */
@@ -45,8 +59,9 @@
 #include "consensus.h"
 #include "frame.h"
 #include "net.h"
+#include "raftio_wire.h"
 
-enum { RESULT_BYTES = 1 + 8 + 8 };
+enum { RESULT_BYTES_MAX = 16 << 10 };
 enum { RESULT_PRISTINE = 1, RESULT_PROBATION = 2, RESULT_SURE_LEADER = 4 };
 
 static struct raftio_gate *gate(struct probation *p)
@@ -80,19 +95,21 @@ static enum err end(struct probation *p, uint64_t vote_floor)
     return e;
 }
 
-enum err probation_begin(struct probation *p, bool voter, uint64_t vote_floor,
-                         const uint64_t *others, unsigned others_count)
+enum err probation_begin(struct probation *p, const struct probation_start *start)
 {
-    CHECK(others_count <= PROBATION_OTHERS_MAX);
-    p->others_count = others_count;
-    for (unsigned i = 0; i < others_count; i++) {
-        p->others[i].id = others[i];
+    CHECK(start->others_count <= PROBATION_OTHERS_MAX);
+    p->joining = start->joining;
+    p->self_votes = !start->joining;
+    p->others_count = start->others_count;
+    for (unsigned i = 0; i < start->others_count; i++) {
+        p->others[i].id = start->others[i];
     }
-    if (voter) {
-        vote_from(p, vote_floor);
+    if (start->voter) {
+        vote_from(p, start->vote_floor);
         return ERR_OK;
     }
-    if (others_count == 0) {
+    if (start->others_count == 0) {
+        CHECK(!start->joining);
         return end(p, 0); /* nobody else could remember anything */
     }
     p->state = PROBATION_FORMING;
@@ -118,57 +135,130 @@ static void tell(struct probation *p, uint64_t to, uint64_t round)
     struct consensus *c = p->consensus;
     struct frame result = {.type = FRAME_PROBE_RESULT, .id = round};
     bool sure = consensus_leads_for_sure(c);
+    struct raft_buffer conf = {0};
     struct buf b;
 
-    buf_init(&b, RESULT_BYTES);
+    CHECK(raft_configuration_encode(&c->raft.configuration, &conf) == 0);
+    buf_init(&b, RESULT_BYTES_MAX);
     buf_put_u8(&b, (uint8_t)((consensus_pristine(c) ? RESULT_PRISTINE : 0) |
                              (p->state != PROBATION_VOTING ? RESULT_PROBATION : 0) |
                              (sure ? RESULT_SURE_LEADER : 0)));
     buf_put_u64(&b, consensus_term(c));
     buf_put_u64(&b, consensus_last_index(c));
+    buf_put_u64(&b, consensus_configuration_index(c));
+    buf_put_u32(&b, (uint32_t)conf.len);
+    buf_put(&b, conf.base, conf.len);
+    raft_free(conf.base);
     result.payload = b.data;
     result.payload_len = b.len;
     (void)p->net->send(p->net->impl, to, &result);
     buf_fini(&b);
 }
 
-static void take(struct probation *p, struct probation_other *o, uint8_t flags, uint64_t term,
-                 uint64_t last_index)
+/* From now on the voters of `conf` are the ones that have to answer; what they
+ * answered already stays. */
+static void follow(struct probation *p, const struct raft_configuration *conf, uint64_t index)
+{
+    struct probation_other old[PROBATION_OTHERS_MAX];
+    unsigned old_count = p->others_count;
+
+    memcpy(old, p->others, sizeof old);
+    p->others_count = 0;
+    p->self_votes = false;
+    p->learned.count = 0;
+    p->learned.index = index;
+    for (unsigned i = 0; i < conf->n && i < CONSENSUS_MEMBERS_MAX; i++) {
+        const struct raft_server *s = &conf->servers[i];
+        struct member *m = &p->learned.at[p->learned.count++];
+        struct probation_other *o;
+
+        m->id = s->id;
+        m->voter = s->role == RAFT_VOTER;
+        snprintf(m->address, sizeof m->address, "%s", s->address);
+        if (s->id == p->id) {
+            p->self_votes = m->voter;
+        }
+        if (s->id == p->id || !m->voter) {
+            continue;
+        }
+        o = &p->others[p->others_count++];
+        *o = (struct probation_other){.id = s->id};
+        for (unsigned k = 0; k < old_count; k++) {
+            if (old[k].id == s->id) {
+                *o = old[k];
+            }
+        }
+    }
+}
+
+/* The newest configuration counts; and what was told of one that was never
+ * committed is forgotten when its teller knows better. */
+static void learn(struct probation *p, uint64_t from, const struct raft_configuration *conf,
+                  uint64_t index)
+{
+    if (conf->n > 0 && index > 0 &&
+        (index > p->learned.index || (from == p->learned_from && index < p->learned.index))) {
+        p->learned_from = from;
+        follow(p, conf, index);
+    }
+}
+
+struct answer {
+    uint8_t flags;
+    uint64_t term, last_index;
+};
+
+static void take(struct probation *p, struct probation_other *o, const struct answer *a)
 {
     o->answered = true;
-    o->pristine = (flags & RESULT_PRISTINE) != 0;
-    o->probation = (flags & RESULT_PROBATION) != 0;
-    o->term = term;
-    if (p->state == PROBATION_REJOINING && (flags & RESULT_SURE_LEADER) != 0 && term >= p->floor &&
-        (p->target_index == 0 || term > p->target_term)) {
-        p->target_term = term;
-        p->target_index = last_index;
+    o->pristine = (a->flags & RESULT_PRISTINE) != 0;
+    o->probation = (a->flags & RESULT_PROBATION) != 0;
+    o->term = a->term;
+    if (p->state == PROBATION_REJOINING && (a->flags & RESULT_SURE_LEADER) != 0 &&
+        a->term >= p->floor && (p->target_index == 0 || a->term > p->target_term)) {
+        p->target_term = a->term;
+        p->target_index = a->last_index;
     }
+}
+
+static enum err on_result(struct probation *p, uint64_t from, const struct frame *f)
+{
+    struct raft_configuration conf;
+    struct answer a;
+    struct cursor c;
+    uint64_t index;
+    const uint8_t *bytes;
+    uint32_t n;
+
+    cursor_init(&c, f->payload, f->payload_len);
+    a.flags = cursor_u8(&c);
+    a.term = cursor_u64(&c);
+    a.last_index = cursor_u64(&c);
+    index = cursor_u64(&c);
+    n = cursor_u32(&c);
+    bytes = cursor_bytes(&c, n);
+    if (c.bad || cursor_left(&c) != 0 || wire_get_configuration(bytes, n, &conf) != ERR_OK) {
+        return ERR_MALFORMED;
+    }
+    if (p->state != PROBATION_VOTING) {
+        learn(p, from, &conf, index);
+        for (unsigned i = 0; i < p->others_count; i++) {
+            if (p->others[i].id == from) {
+                take(p, &p->others[i], &a);
+            }
+        }
+    }
+    raft_configuration_close(&conf);
+    return ERR_OK;
 }
 
 enum err probation_on_frame(struct probation *p, uint64_t from, const struct frame *f)
 {
-    struct cursor c;
-    uint64_t term, last_index;
-    uint8_t flags;
-
     if (f->type == FRAME_PROBE) {
         tell(p, from, f->id);
         return ERR_OK;
     }
-    cursor_init(&c, f->payload, f->payload_len);
-    flags = cursor_u8(&c);
-    term = cursor_u64(&c);
-    last_index = cursor_u64(&c);
-    if (c.bad || cursor_left(&c) != 0) {
-        return ERR_MALFORMED;
-    }
-    for (unsigned i = 0; i < p->others_count; i++) {
-        if (p->others[i].id == from && p->state != PROBATION_VOTING) {
-            take(p, &p->others[i], flags, term, last_index);
-        }
-    }
-    return ERR_OK;
+    return on_result(p, from, f);
 }
 
 /* --- Deciding ------------------------------------------------------------------- */
@@ -190,14 +280,14 @@ static bool all_pristine(const struct probation *p)
             return false;
         }
     }
-    return consensus_pristine(p->consensus);
+    return !p->joining && consensus_pristine(p->consensus);
 }
 
 /* Whether those with a past hold everything that was ever committed. */
 static bool enough_with_a_past(const struct probation *p)
 {
-    unsigned voters = p->others_count + 1;
-    unsigned without = 1;
+    unsigned voters = p->others_count + p->self_votes;
+    unsigned without = p->self_votes;
 
     for (unsigned i = 0; i < p->others_count; i++) {
         without += p->others[i].probation;
@@ -230,7 +320,7 @@ enum err probation_turn(struct probation *p)
     if (p->state == PROBATION_VOTING) {
         return ERR_OK;
     }
-    if (p->state == PROBATION_FORMING && all_answered(p)) {
+    if (p->state == PROBATION_FORMING && all_answered(p) && p->learned.index != 0) {
         if (all_pristine(p)) {
             return end(p, 0);
         }

@@ -9,12 +9,18 @@
  * term, and lets no Raft message pass. probation.c has the argument.
  *
  *   FORMING   nothing passes; asks all other voters what they hold
- *     -> VOTING     all the others are pristine too: the cluster is new
+ *     -> VOTING     all the others are pristine too: the cluster is new (not
+ *                   for one that joins: its cluster is not)
  *     -> REJOINING  all answered, and so few are without a past that
  *                   everything committed is still held by the others
  *   REJOINING takes entries from leaders that cannot be outdated
  *     -> VOTING     holds all that a sure leader held after it answered
  *   VOTING    a full member; written to the data directory
+ *
+ * Who the other voters are, the operator says at first (--initial-cluster,
+ * --join), and from then on the newest configuration that any answer carries.
+ * A replica that joins an existing cluster goes the same way, although it has
+ * nothing to remember: nobody can tell it from one that was wiped.
  *
  * Threads: the core thread.
  */
@@ -25,8 +31,8 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "consensus.h"
 
-struct consensus;
 struct frame;
 struct net;
 struct raftio_gate;
@@ -37,7 +43,7 @@ enum probation_state { PROBATION_FORMING, PROBATION_REJOINING, PROBATION_VOTING 
 
 struct probation_other {
     uint64_t id;
-    bool answered;
+    bool answered;  /* since the configuration is the one that is known now */
     bool pristine;  /* its past is empty */
     bool probation; /* it is without a past itself */
     uint64_t term;
@@ -58,18 +64,28 @@ struct probation {
     uint64_t asked_ms;
     unsigned others_count;
     struct probation_other others[PROBATION_OTHERS_MAX];
+    bool joining;              /* its cluster exists already */
+    bool self_votes;           /* the configuration has this replica as a voter */
+    struct member_set learned; /* the newest configuration told of; index 0: none */
+    uint64_t learned_from;
     uint64_t floor;        /* highest term the others know of */
     uint64_t target_term;  /* leader of this term ... */
     uint64_t target_index; /* ... held this much, 0: not known yet */
 };
 
-/* voter: the data directory says that this replica votes, in terms above
- * vote_floor. Others: ids of the other voters of the first configuration. */
 void probation_init(struct probation *p, struct consensus *consensus, const struct net *net,
                     uint64_t id, unsigned retry_ms);
+/* What the data directory and the operator say. */
+struct probation_start {
+    bool voter; /* this replica votes, in terms above vote_floor */
+    uint64_t vote_floor;
+    bool joining;
+    const uint64_t *others; /* ids of the other voters, as far as known */
+    unsigned others_count;
+};
+
 /* Before consensus_start: sets the gate. */
-enum err probation_begin(struct probation *p, bool voter, uint64_t vote_floor,
-                         const uint64_t *others, unsigned others_count);
+enum err probation_begin(struct probation *p, const struct probation_start *start);
 
 enum err probation_on_frame(struct probation *p, uint64_t from, const struct frame *f);
 /* Asks, and decides. Once per loop turn; only an error of write_voter comes back. */

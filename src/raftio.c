@@ -58,6 +58,7 @@ static void on_tick(struct raft_io *disk)
     raft_time now_ms = disk->time(disk);
 
     guard_hold_elections(&x->guard, now_ms);
+    guard_forget_leader(&x->guard, now_ms, x->gate.mute);
     if (x->gate.closed || x->gate.mute) {
         x->raft->election_timer_start = now_ms;
     }

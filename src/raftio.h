@@ -109,6 +109,8 @@ void raftio_started(struct raftio *x);
 enum err raftio_receive(struct raftio *x, uint64_t from, const struct frame *f);
 /* The link to `id` was lost, or carries less than before. */
 void raftio_link_down(struct raftio *x, uint64_t id);
+/* The peer in this slot is a member no more. */
+void raftio_forget(struct raftio *x, unsigned slot);
 void raftio_drained(struct raftio *x, uint64_t id);
 
 /* Reports completed sends, looks after the guard. Once per loop turn. */

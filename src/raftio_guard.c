@@ -245,6 +245,60 @@ bool guard_next_held(struct guard *g, struct raft_message *ret_message)
     return true;
 }
 
+/* --- R15: members that may be voters without knowing it ------------------- */
+
+enum { NO_ROLE = -1 };
+
+static struct raft_server *self(struct raft *r)
+{
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        if (r->configuration.servers[i].id == r->id) {
+            return &r->configuration.servers[i];
+        }
+    }
+    return NULL;
+}
+
+/* A follower that votes gives its leader up when its election timer expires;
+ * for the others libraft has no such moment. */
+void guard_forget_leader(struct guard *g, raft_time now_ms, bool mute)
+{
+    struct raft *r = g->raft;
+    const struct raft_server *s = self(r);
+
+    if (!on(g, 15) || r->state != RAFT_FOLLOWER || r->follower_state.current_leader.id == 0 ||
+        (s != NULL && s->role == RAFT_VOTER && !mute) ||
+        now_ms - g->leader_heard_ms < 2 * (raft_time)r->election_timeout) {
+        return;
+    }
+    r->follower_state.current_leader.id = 0;
+    hit(g, 15);
+}
+
+/* The candidate counts it only if its own configuration, which is newer then,
+ * has this replica as a voter (Raft, section 4.2.2: servers answer requests
+ * without consulting their configuration). */
+int guard_lend_vote(struct guard *g)
+{
+    struct raft_server *s = self(g->raft);
+    int role;
+
+    if (!on(g, 15) || s == NULL || s->role == RAFT_VOTER) {
+        return NO_ROLE;
+    }
+    role = s->role;
+    s->role = RAFT_VOTER;
+    hit(g, 15);
+    return role;
+}
+
+void guard_take_vote_back(struct guard *g, int role)
+{
+    if (role != NO_ROLE) {
+        self(g->raft)->role = role;
+    }
+}
+
 /* --- R8, R9, R10: snapshots and configurations --------------------------- */
 
 bool guard_busy_with_snapshot(const struct guard *g)
@@ -421,8 +475,10 @@ void guard_after_start(struct guard *g, struct guard_boot *boot)
     struct raft *r = g->raft;
 
     /* The bootstrap configuration (index 1) is committed by definition; any
-     * later one found behind the snapshot may not be. */
-    if (on(g, 9) && boot->known && boot->newest > 1 && boot->newest > boot->snapshot_index) {
+     * later one found behind the snapshot may not be, but for a replica that is
+     * the only voter, which has committed its whole log by then. */
+    if (on(g, 9) && boot->known && boot->newest > r->commit_index &&
+        boot->newest > boot->snapshot_index) {
         r->configuration_uncommitted_index = boot->newest;
         r->configuration_index = boot->previous;
         g->committed = boot->configuration;

@@ -32,6 +32,10 @@
  *       corrupt the log
  *   R14 takes a follower that lost its  forget what it acknowledged
  *       log for up to date, for ever
+ *   R15 a member that does not know     it votes as a voter would, and forgets a
+ *       yet that it votes refuses its   leader that has fallen silent
+ *       vote, and believes in a dead
+ *       leader for ever
  *
  * Threads: the core thread. `off` is for the simulation, which proves with it
  * that each rule is needed; nothing else sets it.
@@ -45,7 +49,7 @@
 
 #include "base/err.h"
 
-enum { GUARD_RULES = 15, GUARD_PARKED_MAX = 16 };
+enum { GUARD_RULES = 16, GUARD_PARKED_MAX = 16 };
 
 /* Must not return. */
 typedef void (*guard_fatal_cb)(void *data, enum err err, const char *what);
@@ -81,6 +85,7 @@ struct guard {
 
     raft_id held_id; /* R6: whose TimeoutNow waits for our disk; 0: none */
     struct raft_timeout_now held;
+    raft_time leader_heard_ms; /* R15: when a message of the leader was taken in */
 
     struct raft_configuration committed; /* R9: the last committed one */
     raft_index committed_index;
@@ -132,6 +137,11 @@ bool guard_refuse_disruption(struct guard *g, const struct raft_message *m);
 /* R6: takes the TimeoutNow out that was kept; false when there is none, or its
  * time has not come. */
 bool guard_next_held(struct guard *g, struct raft_message *ret_message);
+/* R15. Before each tick; `mute`: it does not vote yet (raftio_gate). */
+void guard_forget_leader(struct guard *g, raft_time now_ms, bool mute);
+/* R15. Before a RequestVote reaches libraft, and with what it returned after. */
+int guard_lend_vote(struct guard *g);
+void guard_take_vote_back(struct guard *g, int role);
 /* R8: whether an own snapshot is being made, or one installed; libraft would
  * drop another. */
 bool guard_busy_with_snapshot(const struct guard *g);

@@ -352,6 +352,25 @@ static bool guard_keeps(struct raftio *x, struct raft_message *m)
     }
 }
 
+static void take_in(struct raftio *x, struct raft_message *m)
+{
+    struct guard *g = &x->guard;
+    const struct raft *r = x->raft;
+    raft_id from = m->server_id;
+    int role;
+
+    if (m->type == RAFT_IO_REQUEST_VOTE) {
+        role = guard_lend_vote(g);
+        x->recv(&x->io, m);
+        guard_take_vote_back(g, role);
+        return;
+    }
+    x->recv(&x->io, m);
+    if (r->state == RAFT_FOLLOWER && r->follower_state.current_leader.id == from) {
+        g->leader_heard_ms = x->disk->time(x->disk);
+    }
+}
+
 /* Hands a message that passed to libraft, which owns its memory from here. */
 void raftio_net_hand_over(struct raftio *x, struct raft_message *m)
 {
@@ -374,7 +393,7 @@ void raftio_net_hand_over(struct raftio *x, struct raft_message *m)
         g->context_term = m->install_snapshot.term;
         g->context_max = m->install_snapshot.last_index;
     }
-    x->recv(&x->io, m);
+    take_in(x, m);
     g->context = GUARD_NONE;
     guard_track_configuration(g);
     guard_take_office(g);
@@ -516,6 +535,17 @@ void raftio_link_down(struct raftio *x, uint64_t id)
     if (p->outgoing.req != NULL) {
         end_outgoing(x, &p->outgoing, RAFT_NOCONNECTION);
     }
+}
+
+void raftio_forget(struct raftio *x, unsigned slot)
+{
+    struct raftio_peer *p = &x->peers[slot];
+
+    if (p->outgoing.req != NULL) {
+        end_outgoing(x, &p->outgoing, RAFT_NOCONNECTION);
+    }
+    drop_incoming(&p->incoming);
+    memset(p, 0, sizeof *p);
 }
 
 void raftio_drained(struct raftio *x, uint64_t id)

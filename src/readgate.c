@@ -20,10 +20,25 @@
  * A follower asks the leader for c after t (READ_INDEX) and waits until its
  * own state has applied c; steps 1 to 4 hold for the question.
  *
- * Configuration changes: the voters asked are those of the leader's newest
- * configuration, committed or not. One server changes at a time and no change
- * begins before the own-term barrier is applied (R10), so any two majorities,
- * of the old and of the new configuration, share a voter, and step 2 holds.
+ * Configuration changes. The voters asked, and counted, are those of the
+ * newest configuration C in the leader's log, committed or not. Let T' > T be the
+ * first term whose leader L' was elected before t, by a majority of the newest
+ * configuration C' in the log of L'. Step 2 needs a voter that is in both
+ * majorities. Call B the configuration that L held when it took office; the
+ * barrier of T was committed by a majority of B or of a successor of it.
+ *   C' comes from L (an entry of term T), or was in the log of L: L changes one
+ *      voter at a time, each change after the one before was committed, and the
+ *      log of L' has all that was committed when it was elected, so C' is C or a
+ *      neighbour of it, before or after; majorities of neighbours meet.
+ *   C' comes from a leader of an earlier term and is not in the log of L. That
+ *      leader changed the configuration after its own barrier was applied (R10),
+ *      on top of a committed one, so C' is a neighbour of B, and a majority of
+ *      C' has a voter that holds the barrier of T. L' has no entry of term T then
+ *      (an entry of T would bring what precedes it in the log of L), and is not
+ *      elected by that voter: its log is older.
+ * A voter that was added while a round was under way is asked when the round
+ * asks again; one that was removed is counted no more. A removed leader is none:
+ * leadership is handed over first (members.h).
  *
  * A replica that lost its past (probation.h) may have persisted T' in its
  * former life: it says nothing (`mute`). No clock is trusted.

@@ -52,6 +52,7 @@ enum service_op {
     SERVICE_NODES,     /* list.by_node: node list.node_id; else list.limit of them from it on */
     SERVICE_CLUSTER,   /* the state of the cluster as this replica sees it */
     SERVICE_METRICS,   /* counters of the core */
+    SERVICE_MEMBERS,   /* change who belongs to the cluster, or who leads, as `members` says */
 };
 
 enum service_consistency {
@@ -64,6 +65,7 @@ enum {
     SERVICE_MEMBERS_MAX = 16,
     SERVICE_ADDRESS_MAX = 256, /* bytes with NUL */
     SERVICE_WHY_MAX = 160,     /* bytes with NUL */
+    SERVICE_MEMBERS_WHY_MAX = 256,
 };
 
 enum {
@@ -147,6 +149,17 @@ struct service_cluster {
     struct service_member members[SERVICE_MEMBERS_MAX];
 };
 
+enum service_members_op { SERVICE_MEMBERS_ADD, SERVICE_MEMBERS_REMOVE, SERVICE_MEMBERS_TRANSFER };
+
+/* A change that somebody asks for. */
+struct service_members {
+    enum service_members_op op;
+    uint64_t id;                            /* TRANSFER: who shall lead */
+    char peer_address[SERVICE_ADDRESS_MAX]; /* ADD */
+    char http_address[SERVICE_ADDRESS_MAX]; /* ADD */
+    char why[SERVICE_MEMBERS_WHY_MAX];      /* the answer: what a refusal means here; "" */
+};
+
 /* Counters of the core since it started; see http/metrics.c for the names. */
 struct service_metrics {
     uint64_t term, commit_index, applied_index, revision, names;
@@ -178,6 +191,7 @@ struct service_request {
     struct command command;               /* valid; READ uses env_id, name and name_len */
     struct service_list list;             /* LIST, of command.env_id; NODES */
     enum service_consistency consistency; /* READ, LIST, WATCH, NODES */
+    struct service_members *members;      /* MEMBERS: the caller's */
     uint64_t at_least;                    /* with SERVICE_AT_LEAST: a revision */
     bool resumes;        /* WATCH: goes on behind at_least, if the history is still there */
     uint32_t wait_ms;    /* WRITE of a claim: waits so long for the one that holds */

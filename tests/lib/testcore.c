@@ -16,6 +16,8 @@
 #include "registry.h"
 #include "service.h"
 
+enum { MEMBERS_MAX = 1000 }; /* ids above are refused */
+
 struct testcore {
     struct service *service;
     struct registry *registry;
@@ -161,6 +163,12 @@ static void respond(struct testcore *core, struct service_request *r, enum err f
         break;
     case SERVICE_NODES:
         list_nodes(core, r);
+        break;
+    case SERVICE_MEMBERS:
+        if (r->members->id > MEMBERS_MAX) {
+            r->err = ERR_WOULD_LOSE_QUORUM;
+            snprintf(r->members->why, sizeof(r->members->why), "bring replica 8 back");
+        }
         break;
     case SERVICE_CLUSTER:
         r->cluster = describe(core, ready);

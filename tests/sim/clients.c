@@ -212,6 +212,7 @@ static void drop_call(struct client_call *c)
     free(c->request.cluster);
     free(c->request.nodes);
     free(c->request.metrics);
+    free(c->request.members);
     buf_fini(&c->ops);
     free(c);
 }
@@ -282,7 +283,10 @@ void clients_submit(struct client_call *c)
 
 static struct node *some_node(struct world *w)
 {
-    return &w->nodes[rng_below(&w->rng, w->options.replicas)];
+    struct node *n = &w->nodes[rng_below(&w->rng, w->size)];
+
+    /* Nobody asks a machine that there never was; one that is gone, perhaps. */
+    return n->exists ? n : &w->nodes[rng_below(&w->rng, w->size)];
 }
 
 static void submit_any(struct world *w)
@@ -512,6 +516,8 @@ void clients_collect(struct node *n)
             judge_read(w, c);
         } else if (r->op == SERVICE_HEARTBEAT || r->op == SERVICE_NODES) {
             clients_nodes_judge(c);
+        } else if (r->op == SERVICE_MEMBERS) {
+            operator_answered(w, r);
         } else if (r->err != ERR_OK) {
             world_fail(w, "a request for the state is answered %s", err_code(r->err));
         }
@@ -575,6 +581,15 @@ void clients_read(struct node *n, const char *name, uint32_t timeout_ms, bool *r
     c->request.op = SERVICE_READ;
     c->request.consistency = SERVICE_LINEARIZABLE;
     submit_named(c, name);
+}
+
+void clients_ask(struct node *n, const struct service_members *ask, uint32_t timeout_ms)
+{
+    struct client_call *c = make_call(n, timeout_ms);
+
+    c->request.op = SERVICE_MEMBERS;
+    c->request.members = mem_copy(ask, sizeof *ask);
+    begin(c);
 }
 
 /* --- Life ----------------------------------------------------------------------------------- */

@@ -82,4 +82,8 @@ void clients_read(struct node *n, const char *name, uint32_t timeout_ms, bool *r
 struct client_call *clients_call(struct node *n, uint32_t timeout_ms);
 void clients_submit(struct client_call *c);
 
+/* A change of the members; operator_answered() hears of it, unless the replica
+ * goes down. */
+void clients_ask(struct node *n, const struct service_members *ask, uint32_t timeout_ms);
+
 #endif

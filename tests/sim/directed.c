@@ -46,9 +46,13 @@ static void calm(struct world *w)
 
 void directed_begin(struct world *w, uint32_t off)
 {
-    struct world_options options = {.seed = 1, .replicas = 3, .off = off, .puppets = 6};
+    directed_begin_with(
+        w, &(struct world_options){.seed = 1, .replicas = 3, .off = off, .puppets = 6});
+}
 
-    world_init(w, &options);
+void directed_begin_with(struct world *w, const struct world_options *options)
+{
+    world_init(w, options);
     calm(w);
     directed_node(w)->disk.voter = true;
     world_start(w);
@@ -365,7 +369,7 @@ void directed_forget(struct world *w)
 {
     struct list *link;
 
-    for (unsigned i = 0; i < w->options.replicas; i++) {
+    for (unsigned i = 0; i < w->size; i++) {
         while ((link = list_pop_front(&w->nodes[i].received)) != NULL) {
             free_frame(LIST_ENTRY(link, struct simnet_frame, link));
         }

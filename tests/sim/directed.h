@@ -22,6 +22,7 @@
 
 /* off: rules of the guard, as bits. Starts replica 1. */
 void directed_begin(struct world *w, uint32_t off);
+void directed_begin_with(struct world *w, const struct world_options *options);
 /* Replicas that all play themselves, until they are ready. */
 void directed_begin_real(struct world *w, unsigned replicas);
 /* As directed_begin, with replica 1 as a follower that was given three commands of

@@ -55,12 +55,12 @@ bool faults_parse(const char *text, uint32_t *ret_faults)
 
 static struct node *some_node(struct world *w)
 {
-    return &w->nodes[rng_below(&w->rng, w->options.replicas)];
+    return &w->nodes[rng_below(&w->rng, w->size)];
 }
 
 static struct simnet_line *some_line(struct world *w)
 {
-    unsigned n = w->options.replicas;
+    unsigned n = w->size;
     unsigned from = (unsigned)rng_below(&w->rng, n);
     unsigned to = (from + 1 + (unsigned)rng_below(&w->rng, n - 1)) % n;
 
@@ -86,7 +86,7 @@ static void on_restart(struct world *w, struct node *n, void *data)
 {
     (void)w;
     (void)data;
-    if (!n->up) {
+    if (!n->up && n->exists) {
         node_start(n);
     }
 }
@@ -119,7 +119,7 @@ static struct node *busiest(struct world *w)
 {
     struct node *found = some_node(w);
 
-    for (unsigned i = 0; i < w->options.replicas; i++) {
+    for (unsigned i = 0; i < w->size; i++) {
         struct node *n = &w->nodes[i];
 
         if (n->up && simdisk_waiting(&n->disk) > simdisk_waiting(&found->disk)) {
@@ -136,7 +136,7 @@ static void crash_some(struct world *w)
 
     if (chance < 10) {
         w->seen[SEEN_CRASH_ALL]++;
-        for (unsigned i = 0; i < w->options.replicas; i++) {
+        for (unsigned i = 0; i < w->size; i++) {
             crash(&w->nodes[i]);
         }
     } else if (chance < 40 && leader != NULL) {
@@ -154,12 +154,8 @@ static void crash_some(struct world *w)
 static void wipe(struct world *w)
 {
     struct node *n = some_node(w);
-    unsigned without = 0;
 
-    for (unsigned i = 0; i < w->options.replicas; i++) {
-        without += !w->nodes[i].disk.voter;
-    }
-    if (!n->disk.voter || without + 1 > (w->options.replicas - 1) / 2) {
+    if (!n->exists || !n->disk.voter || !operator_may_lose(w, n)) {
         return;
     }
     w->seen[SEEN_WIPE]++;
@@ -170,6 +166,7 @@ static void wipe(struct world *w)
     }
     simdisk_wipe(&n->disk);
     n->was_without_past = true;
+    n->joins = w->size > w->options.replicas;
 }
 
 static bool has_more(const struct simdisk *a, const struct simdisk *b)
@@ -318,7 +315,7 @@ static void isolate(struct world *w, struct node *n)
 {
     w->seen[SEEN_ISOLATION]++;
     world_trace(w, "%u is alone", n->index + 1);
-    for (unsigned i = 0; i < w->options.replicas; i++) {
+    for (unsigned i = 0; i < w->size; i++) {
         if (i != n->index) {
             cut_line(simnet_line(w, n->index, i), false);
             cut_line(simnet_line(w, i, n->index), false);
@@ -337,7 +334,7 @@ static void partition(struct world *w)
     }
     w->seen[SEEN_PARTITION]++;
     world_trace(w, "partition %llx", (unsigned long long)(side & 31));
-    for (unsigned i = 0; i < w->options.replicas; i++) {
+    for (unsigned i = 0; i < w->size; i++) {
         for (unsigned j = 0; j < i; j++) {
             if (((side >> i) & 1) != ((side >> j) & 1)) {
                 simnet_cut_pair(w, i, j);
@@ -370,8 +367,8 @@ static void reset(struct world *w)
         simnet_reset(some_line(w));
         return;
     }
-    for (unsigned i = 0; i < w->options.replicas; i++) {
-        for (unsigned j = 0; j < w->options.replicas; j++) {
+    for (unsigned i = 0; i < w->size; i++) {
+        for (unsigned j = 0; j < w->size; j++) {
             simnet_reset(simnet_line(w, i, j));
         }
     }
@@ -435,7 +432,8 @@ static void let_go_wrong(struct world *w, enum fault f)
         }
         break;
     case FAULT_DOUBT:
-        if (rng_chance(&w->rng, 300)) {
+        /* Its way out is for members that stay who they are. */
+        if (!w->operator.on && rng_chance(&w->rng, 300)) {
             doubt(w);
         }
         break;
@@ -534,7 +532,7 @@ void faults_heal(struct world *w)
     w->net.loss = w->net.doubled = w->net.late = 0;
     w->tuning.queue_bytes_max = w->faults.queue_bytes_max;
     w->tuning.snapshot_error_per_mille = 0;
-    for (unsigned i = 0; i < w->options.replicas; i++) {
+    for (unsigned i = 0; i < w->size; i++) {
         struct node *n = &w->nodes[i];
 
         n->disk.slow_until_us = 0;
@@ -544,12 +542,13 @@ void faults_heal(struct world *w)
         if (n->paused_until_us > w->healed_us) {
             w->healed_us = n->paused_until_us;
         }
-        for (unsigned j = 0; j < w->options.replicas; j++) {
+        for (unsigned j = 0; j < w->size; j++) {
             simnet_line(w, i, j)->extra_us = 0;
         }
-        if (!n->up) {
+        if (!n->up && n->exists) {
             node_start(n);
         }
     }
     simnet_mend_all(w);
+    operator_heal(w);
 }

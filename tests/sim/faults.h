@@ -28,6 +28,7 @@ struct world;
     X(CLOCK, "clock")         /* drift, and wall clocks that jump */                               \
     X(TRANSFER, "transfer")   /* of leadership */                                                  \
     X(DRAIN, "drain")         /* stopping in order */                                              \
+    X(MEMBERS, "members")     /* replicas added and removed; see operator.h */                     \
     X(LATE_TURN, "lateturn")  /* turns that cover several events */                                \
     X(DOUBT, "doubt")         /* all die, and the ends of most logs are damaged */
 

@@ -107,6 +107,32 @@ static void judge_progress(struct world *w, struct node *n)
     n->judged_revision = revision;
 }
 
+/* One server changes at a time. */
+static void judge_members(struct world *w, struct node *n)
+{
+    unsigned common = 0, before = 0, after = 0;
+    struct member_set now;
+
+    if (consensus_committed_configuration_index(&n->core->consensus) <= w->members.index) {
+        return;
+    }
+    consensus_get_committed_members(&n->core->consensus, &now);
+    for (unsigned i = 0; i < w->members.count; i++) {
+        const struct member *m = consensus_find_member(&now, w->members.at[i].id);
+
+        before += w->members.at[i].voter;
+        common += w->members.at[i].voter && m != NULL && m->voter;
+    }
+    for (unsigned i = 0; i < now.count; i++) {
+        after += now.at[i].voter;
+    }
+    w->seen[SEEN_PROMOTED] += w->members.index != 0 && after > before;
+    if (w->members.index != 0 && (before - common) + (after - common) > 1) {
+        world_trace(w, "voters %u to %u, %u of them the same", before, after, common);
+    }
+    w->members = now;
+}
+
 void judge_step(struct world *w, struct node *n)
 {
     if (!n->core->consensus.started || n->closing || w->failed) {
@@ -114,4 +140,5 @@ void judge_step(struct world *w, struct node *n)
     }
     judge_leader(w, n);
     judge_progress(w, n);
+    judge_members(w, n);
 }

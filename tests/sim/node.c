@@ -236,7 +236,9 @@ bool node_run(struct node *n, node_step_cb step, void *arg)
         return false;
     }
     judge_step(n->world, n);
-    return true;
+    simnet_look(n);
+    operator_look(n);
+    return n->up;
 }
 
 static void turn(struct node *n, void *arg)
@@ -281,7 +283,9 @@ static void configure(struct node *n, struct core_config *config, uint64_t *memb
 {
     struct world *w = n->world;
 
-    for (unsigned i = 0; i < w->options.replicas; i++) {
+    unsigned count = n->joins ? operator_members(w, n, members) : w->options.replicas;
+
+    for (unsigned i = 0; i < count && !n->joins; i++) {
         members[i] = i + 1;
     }
     *config = (struct core_config){
@@ -292,7 +296,8 @@ static void configure(struct node *n, struct core_config *config, uint64_t *memb
                       .snapshot_trailing = w->tuning.snapshot_trailing,
                       .hash_key = {1, 2, 3}},
         .members = members,
-        .members_count = w->options.replicas,
+        .members_count = count,
+        .joining = n->joins,
         .voter = n->disk.voter,
         .vote_floor = n->disk.vote_floor,
         .doubt = {.id = n->id,
@@ -311,7 +316,7 @@ static void refuse_start(struct node *n, const char *why)
 
 static void start(struct node *n, void *arg)
 {
-    uint64_t members[WORLD_REPLICAS_MAX];
+    uint64_t members[CONSENSUS_MEMBERS_MAX];
     struct core_config config;
     struct core_env env = {
         .disk = &n->disk.io,
@@ -330,7 +335,7 @@ static void start(struct node *n, void *arg)
     if (core_init(n->core, &config, &env, why, sizeof why) != ERR_OK) {
         refuse_start(n, why);
     }
-    if (n->disk.term == 0 &&
+    if (n->disk.term == 0 && !n->joins &&
         consensus_bootstrap(&n->core->consensus, members, n->world->options.replicas, why,
                             sizeof why) != ERR_OK) {
         refuse_start(n, why);
@@ -354,6 +359,7 @@ void node_start(struct node *n)
     n->life++;
     n->up = true;
     n->core = mem_zalloc(1, sizeof *n->core);
+    n->seen_members = 0;
     reset_counts(n);
     simdisk_open(&n->disk);
     simnet_node_up(n);
@@ -416,6 +422,7 @@ void node_init(struct node *n, struct world *w, unsigned index)
     n->world = w;
     n->index = index;
     n->id = index + 1;
+    n->exists = index < w->options.replicas;
     n->puppet = (w->options.puppets & (1u << index)) != 0;
     n->net = (struct net){.impl = n, .send = simnet_send, .queued = simnet_queued};
     n->clock_offset_ms = 1000 + rng_below(&w->rng, 1000000);

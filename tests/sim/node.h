@@ -30,6 +30,10 @@ struct node {
     uint64_t id;    /* index + 1 */
     bool puppet;    /* the test plays it */
     bool up;
+    bool exists;                    /* it runs, or is started again when it is down */
+    bool joins;                     /* an empty disk is no new cluster */
+    bool lost;                      /* the machine is gone, with its disk */
+    uint64_t seen_members;          /* version of its members when its links were looked at */
     bool draining, closing, closed; /* on its way down in order */
     unsigned life;                  /* goes up with each start and each end */
     struct core *core;

@@ -221,7 +221,7 @@ enum err simnet_send(void *impl, uint64_t to, const struct frame *sent)
                              .payload = (uint8_t *)sent->payload};
     struct simnet_line *l;
 
-    if (to == 0 || to > w->options.replicas || to == node->id) {
+    if (to == 0 || to > w->size || to == node->id) {
         world_fail(w, "replica %u sends a frame of type %d to replica %u", node->index + 1,
                    sent->type, (unsigned)to);
         return ERR_AGAIN;
@@ -295,6 +295,36 @@ static void close_inbound(struct simnet_line *l)
     }
 }
 
+static bool knows(const struct node *n, const struct node *other)
+{
+    return n->puppet || core_knows(n->core, other->id);
+}
+
+static void tell_refused(struct node *n, void *arg)
+{
+    const struct node *by = arg;
+
+    if (!n->closing) {
+        core_on_refused(n->core, consensus_committed_configuration_index(&by->core->consensus));
+    }
+}
+
+/* Whoever is no member is not dialled, and is told when it dials. */
+static bool strangers(struct simnet_line *l)
+{
+    if (!knows(sender(l), receiver(l))) {
+        return true;
+    }
+    if (!receiver(l)->puppet && !core_admit(receiver(l)->core, sender(l)->id, "10.0.0.1:1")) {
+        l->world->seen[SEEN_STRANGER]++;
+        if (!sender(l)->puppet) {
+            node_run(sender(l), tell_refused, receiver(l));
+        }
+        return true;
+    }
+    return false;
+}
+
 static void on_dial(struct world *w, struct node *n, void *data)
 {
     struct simnet_line *l = data;
@@ -306,7 +336,7 @@ static void on_dial(struct world *w, struct node *n, void *data)
         return;
     }
     if (!alive(receiver(l)) || l->cut || l->lame || l->state == LINE_DEAD ||
-        node_paused(sender(l)) || node_paused(receiver(l))) {
+        node_paused(sender(l)) || node_paused(receiver(l)) || strangers(l)) {
         dial(l);
         return;
     }
@@ -400,6 +430,22 @@ void simnet_reset(struct simnet_line *l)
     }
 }
 
+void simnet_look(struct node *n)
+{
+    struct world *w = n->world;
+
+    if (!n->up || n->seen_members == n->core->members.version) {
+        return;
+    }
+    n->seen_members = n->core->members.version;
+    for (unsigned i = 0; i < w->size; i++) {
+        if (i != n->index && !knows(n, &w->nodes[i])) {
+            end_line(simnet_line(w, n->index, i), 1, soon(w));
+            end_line(simnet_line(w, i, n->index), soon(w), 1);
+        }
+    }
+}
+
 /* A cut or lame connection is given up when it has lasted. */
 struct patience {
     struct simnet_line *line;
@@ -470,8 +516,8 @@ void simnet_cut_pair(struct world *w, unsigned a, unsigned b)
 
 void simnet_mend_all(struct world *w)
 {
-    for (unsigned i = 0; i < w->options.replicas; i++) {
-        for (unsigned j = 0; j < w->options.replicas; j++) {
+    for (unsigned i = 0; i < w->size; i++) {
+        for (unsigned j = 0; j < w->size; j++) {
             simnet_mend(simnet_line(w, i, j));
         }
     }
@@ -502,7 +548,7 @@ void simnet_node_up(struct node *n)
 {
     struct world *w = n->world;
 
-    for (unsigned i = 0; i < w->options.replicas; i++) {
+    for (unsigned i = 0; i < w->size; i++) {
         dial(simnet_line(w, n->index, i));
         dial(simnet_line(w, i, n->index));
     }
@@ -512,7 +558,7 @@ void simnet_node_down(struct node *n)
 {
     struct world *w = n->world;
 
-    for (unsigned i = 0; i < w->options.replicas; i++) {
+    for (unsigned i = 0; i < w->size; i++) {
         struct simnet_line *out = simnet_line(w, n->index, i);
         struct simnet_line *in = simnet_line(w, i, n->index);
 
@@ -528,8 +574,8 @@ void simnet_node_down(struct node *n)
 void simnet_init(struct world *w)
 {
     memset(&w->net, 0, sizeof w->net);
-    for (unsigned i = 0; i < w->options.replicas; i++) {
-        for (unsigned j = 0; j < w->options.replicas; j++) {
+    for (unsigned i = 0; i < w->size; i++) {
+        for (unsigned j = 0; j < w->size; j++) {
             struct simnet_line *l = simnet_line(w, i, j);
 
             l->world = w;

@@ -72,6 +72,9 @@ void simnet_init(struct world *w);
 void simnet_node_up(struct node *n);
 void simnet_node_down(struct node *n);
 
+/* Ends the connections of `n` with replicas that are no members any more. */
+void simnet_look(struct node *n);
+
 struct simnet_line *simnet_line(struct world *w, unsigned from, unsigned to);
 
 /* Silent cuts and their end. */

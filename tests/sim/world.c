@@ -111,7 +111,7 @@ struct node *world_leader(struct world *w)
 {
     struct node *leader = NULL;
 
-    for (unsigned i = 0; i < w->options.replicas; i++) {
+    for (unsigned i = 0; i < w->size; i++) {
         struct node *n = &w->nodes[i];
 
         if (node_leads(n) && !n->closing &&
@@ -173,13 +173,14 @@ void world_init(struct world *w, const struct world_options *options)
     memset(w, 0, sizeof *w);
     w->options = *options;
     rng_seed(&w->rng, options->seed);
+    operator_init(w);
     events_init(&w->events);
     history_init(&w->history, w);
     judge_init(&w->judge);
     clients_init(w);
     simnet_init(w);
     draw_tuning(w);
-    for (unsigned i = 0; i < options->replicas; i++) {
+    for (unsigned i = 0; i < w->size; i++) {
         node_init(&w->nodes[i], w, i);
     }
 }
@@ -194,10 +195,10 @@ void world_fini(struct world *w)
 
 void world_start(struct world *w)
 {
-    for (unsigned i = 0; i < w->options.replicas && !w->failed; i++) {
+    for (unsigned i = 0; i < w->size && !w->failed; i++) {
         if (w->nodes[i].puppet) {
             simnet_node_up(&w->nodes[i]);
-        } else {
+        } else if (w->nodes[i].exists) {
             node_start(&w->nodes[i]);
         }
     }
@@ -214,26 +215,31 @@ static bool all_submitted(struct world *w, void *data)
 static bool all_ready(struct world *w, void *data)
 {
     (void)data;
-    for (unsigned i = 0; i < w->options.replicas; i++) {
+    for (unsigned i = 0; i < w->size; i++) {
         struct node *n = &w->nodes[i];
 
-        if (!n->up || n->draining || !core_ready(n->core)) {
+        if (operator_is_member(w, n) && (!n->up || n->draining || !core_ready(n->core))) {
             return false;
         }
     }
-    return true;
+    return operator_is_done(w);
 }
 
 static bool all_equal(struct world *w, void *data)
 {
-    const struct raft *first = &w->nodes[0].core->consensus.raft;
+    const struct raft *first = NULL;
 
     if (!all_ready(w, data) || !list_empty(&w->clients.open)) {
         return false;
     }
-    for (unsigned i = 0; i < w->options.replicas; i++) {
-        const struct raft *r = &w->nodes[i].core->consensus.raft;
+    for (unsigned i = 0; i < w->size; i++) {
+        const struct raft *r;
 
+        if (!operator_is_member(w, &w->nodes[i])) {
+            continue;
+        }
+        r = &w->nodes[i].core->consensus.raft;
+        first = first == NULL ? r : first;
         if (r->last_applied != first->last_applied || r->last_applied != r->commit_index ||
             registry_revision(w->nodes[i].core->consensus.fsm.registry) != w->history.revision) {
             return false;
@@ -269,9 +275,26 @@ static bool served(struct world *w, void *data)
     return false;
 }
 
+static void describe_members(struct world *w, const struct consensus *c)
+{
+    char text[256] = "";
+    struct member_set set;
+    size_t len;
+
+    consensus_get_members(c, &set);
+    len = (size_t)snprintf(text, sizeof text,
+                           "  configuration of %llu (%llu):", (unsigned long long)set.index,
+                           (unsigned long long)consensus_committed_configuration_index(c));
+    for (unsigned i = 0; i < set.count && len < sizeof text; i++) {
+        len += (size_t)snprintf(text + len, sizeof text - len, " %u%s", (unsigned)set.at[i].id,
+                                set.at[i].voter ? "" : "-");
+    }
+    world_trace(w, "%s", text);
+}
+
 static void describe(struct world *w)
 {
-    for (unsigned i = 0; i < w->options.replicas; i++) {
+    for (unsigned i = 0; i < w->size; i++) {
         struct node *n = &w->nodes[i];
         const struct consensus *c;
         char why[PROBATION_WHY_MAX];
@@ -289,6 +312,7 @@ static void describe(struct world *w)
                     c->raftio.next_index - 1, c->raft.last_stored, c->raft.commit_index,
                     c->raft.last_applied, c->raft.log.snapshot.last_index, core_ready(n->core),
                     why);
+        describe_members(w, c);
     }
 }
 
@@ -308,9 +332,12 @@ static bool recover(struct world *w)
         return false;
     }
     w->whole_us = w->now_us > w->healed_us ? w->now_us - w->healed_us : 0;
-    for (unsigned i = 0; i < 2 * w->options.replicas; i++) {
+    for (unsigned i = 0; i < 2 * w->size; i++) {
         struct attempt a = {.node = &w->nodes[i / 2], .write = i % 2 == 0};
 
+        if (!operator_is_member(w, a.node)) {
+            continue;
+        }
         if (!world_run(w, left_us(w), served, &a)) {
             describe(w);
             world_fail(w, "replica %u does not serve a %s after everything was healed: %s",
@@ -351,6 +378,7 @@ bool world_torture(struct world *w)
     world_start(w);
     faults_begin(w);
     clients_begin(w);
+    operator_begin(w);
     if (!world_run(w, SECONDS(OPS_SECONDS_MAX), all_submitted, NULL)) {
         world_fail(w, "the clients could not submit their requests");
         return false;

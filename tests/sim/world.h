@@ -7,6 +7,7 @@
  * links (simnet.h) and a simulated clock. Nothing of them is replaced.
  *
  *     faults.h   what goes wrong, and when
+ *     operator.h who adds and removes replicas
  *     clients.h  who reads and writes
  *     history.h  what was applied, and what was answered to whom
  *     judge.h    what must be true after every step
@@ -27,6 +28,7 @@
 #include "history.h"
 #include "judge.h"
 #include "node.h"
+#include "operator.h"
 #include "rng.h"
 #include "simnet.h"
 
@@ -37,12 +39,12 @@ enum { WORLD_REPLICAS_MAX = 7, WORLD_WHY_MAX = 400 };
 
 struct world_options {
     uint64_t seed;
-    unsigned replicas;
-    unsigned ops;     /* requests of the clients */
-    uint32_t off;     /* bit n: rule n of the guard is off */
-    uint32_t faults;  /* bits of enum fault */
-    unsigned verbose; /* 1: what happens, 2: each frame too */
-    uint32_t puppets; /* bit i: the i-th replica is played by the test */
+    unsigned replicas; /* of the first configuration */
+    unsigned ops;      /* requests of the clients */
+    uint32_t off;      /* bit n: rule n of the guard is off */
+    uint32_t faults;   /* bits of enum fault */
+    unsigned verbose;  /* 1: what happens, 2: each frame too */
+    uint32_t puppets;  /* bit i: the i-th replica is played by the test */
 };
 
 /* How this world is made; drawn from the seed, or set by a directed test. */
@@ -67,6 +69,7 @@ struct world_tuning {
 struct world {
     struct world_options options;
     struct world_tuning tuning;
+    unsigned size; /* replicas that there may be, those to be added included */
     struct rng rng;
     uint64_t now_us;
     uint64_t steps;
@@ -78,6 +81,8 @@ struct world {
     struct judge judge;
     struct clients clients;
     struct faults faults;
+    struct operator operator;
+    struct member_set members; /* the newest committed configuration anybody knows */
     uint64_t seen[COVERAGE_N];
     uint64_t healed_us; /* when the faults ended, 0: not yet */
     uint64_t whole_us;  /* from there until everything worked again */

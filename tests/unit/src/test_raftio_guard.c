@@ -305,6 +305,50 @@ static void test_r10_no_change_before_the_barrier(void **state)
     assert_false(guard_may_change_configuration(&w->guard));
 }
 
+static void with_role(struct world *w, int role)
+{
+    assert_int_equal(raft_configuration_add(&w->raft.configuration, 1, "replica-1", role), 0);
+}
+
+static void test_r15_lends_its_vote(void **state)
+{
+    struct world *w = *state;
+    int role;
+
+    with_role(w, RAFT_STANDBY);
+    role = guard_lend_vote(&w->guard);
+    assert_int_equal(w->raft.configuration.servers[0].role, RAFT_VOTER);
+    guard_take_vote_back(&w->guard, role);
+    assert_int_equal(w->raft.configuration.servers[0].role, RAFT_STANDBY);
+    assert_int_equal(w->guard.hits[15], 1);
+    w->guard.off = 1u << 15;
+    guard_take_vote_back(&w->guard, guard_lend_vote(&w->guard));
+    assert_int_equal(w->guard.hits[15], 1);
+    raft_configuration_close(&w->raft.configuration);
+}
+
+static void test_r15_forgets_a_silent_leader(void **state)
+{
+    struct world *w = *state;
+
+    w->raft.election_timeout = 100;
+    w->raft.follower_state.current_leader.id = 2;
+    w->guard.leader_heard_ms = 1000;
+    with_role(w, RAFT_STANDBY);
+    guard_forget_leader(&w->guard, 1199, false);
+    assert_int_equal(w->raft.follower_state.current_leader.id, 2);
+    guard_forget_leader(&w->guard, 1200, false);
+    assert_int_equal(w->raft.follower_state.current_leader.id, 0);
+    /* A voter has its election timer, but while it may not vote. */
+    w->raft.configuration.servers[0].role = RAFT_VOTER;
+    w->raft.follower_state.current_leader.id = 2;
+    guard_forget_leader(&w->guard, 9000, false);
+    assert_int_equal(w->raft.follower_state.current_leader.id, 2);
+    guard_forget_leader(&w->guard, 9000, true);
+    assert_int_equal(w->raft.follower_state.current_leader.id, 0);
+    raft_configuration_close(&w->raft.configuration);
+}
+
 static void test_r11_rejections_carry_the_own_term(void **state)
 {
     struct world *w = *state;
@@ -405,6 +449,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_r10_no_change_before_the_barrier, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_r11_rejections_carry_the_own_term, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_r12_clamps_commit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_r15_lends_its_vote, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_r15_forgets_a_silent_leader, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_r13_trims_below_the_snapshot, set_up, tear_down),
     };
 
