@@ -66,6 +66,12 @@ void api_openapi_get(struct exchange *x);
 void api_console_page(struct exchange *x);
 void api_console_file(struct exchange *x);
 
+/* /api/cluster/members, /api/cluster/transfer-leader: api_members.c */
+void api_members_post(struct exchange *x);
+void api_members_delete(struct exchange *x);
+void api_members_transfer(struct exchange *x);
+void api_members_answer(struct exchange *x);
+
 /* /livez, /readyz, /version, /metrics: api_health.c */
 void api_health_livez(struct exchange *x);
 void api_health_readyz(struct exchange *x);

@@ -99,7 +99,8 @@ static void answer(struct exchange *x)
     enum err_class class = err_class(r->err);
 
     if (class == ERR_CLASS_OK || class == ERR_CLASS_CALLER) {
-        x->has_revision = r->op != SERVICE_CLUSTER && r->op != SERVICE_METRICS;
+        x->has_revision =
+            r->op != SERVICE_CLUSTER && r->op != SERVICE_METRICS && r->op != SERVICE_MEMBERS;
         x->revision = r->revision;
         x->replayed = r->verdict.replayed;
         route_get(x->route)->answer(x);
@@ -388,7 +389,8 @@ static enum MHD_Result receive(struct exchange *x, const char *bytes, size_t n)
     if (x->body_bytes > body_max(x) + BODY_DRAINED_MAX) {
         return MHD_NO;
     }
-    if (x->status == 0 && route_get(x->route)->kind == ROUTE_WRITE) {
+    if (x->status == 0 &&
+        (route_get(x->route)->has_body || route_get(x->route)->kind == ROUTE_WRITE)) {
         if (hold(x, n, false)) {
             buf_put(&x->body, bytes, n);
         } else {

@@ -42,11 +42,13 @@ void exchange_pool_drop_answer(struct exchange *x)
     free(x->ops);
     x->ops = NULL;
     free(x->request.page);
+    free(x->request.members);
     free(x->request.nodes);
     free(x->request.cluster);
     free(x->request.metrics);
     registry_view_free(x->request.view);
     x->request.page = NULL;
+    x->request.members = NULL;
     x->request.nodes = NULL;
     x->request.cluster = NULL;
     x->request.metrics = NULL;

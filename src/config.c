@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <gnutls/crypto.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -411,6 +410,32 @@ static bool may_listen(const char *listen, const char *address)
     return l.port == a.port && !(address_is_numeric(&l) && address_is_numeric(&a));
 }
 
+static bool check_join(struct gather *g)
+{
+    const struct config *c = &g->config;
+
+    if (c->cluster_id[0] != '\0' && !config_cluster_id_valid(c->cluster_id)) {
+        return refuse_winner(g, CONFIG_OPTION_cluster_id, "must be %d hexadecimal digits",
+                             2 * DATADIR_CLUSTER_ID_BYTES);
+    }
+    if (c->join.count == 0) {
+        return true;
+    }
+    if (c->members.count != 0) {
+        return refuse_winner(g, CONFIG_OPTION_join, "does not go with --initial-cluster");
+    }
+    if (c->cluster_id[0] == '\0') {
+        return refuse_winner(g, CONFIG_OPTION_join, "needs --cluster-id (GET /api/cluster)");
+    }
+    for (unsigned i = 0; i < c->join.count; i++) {
+        if (c->join.at[i].id == c->id) {
+            return refuse_winner(g, CONFIG_OPTION_join,
+                                 "names the others, and --id of this replica is %" PRIu64, c->id);
+        }
+    }
+    return true;
+}
+
 static bool check_members(struct gather *g)
 {
     struct config_members *m = &g->config.members;
@@ -528,8 +553,8 @@ static enum config_action parse(struct gather *g, char *const *argv, char *const
     }
     gather_environment(g, envp);
     g->path = find_path(g);
-    if (!gather_file(g) || !set_values(g) || !check_times(g) || !check_members(g) ||
-        !check_listeners(g)) {
+    if (!gather_file(g) || !set_values(g) || !check_times(g) || !check_join(g) ||
+        !check_members(g) || !check_listeners(g)) {
         return CONFIG_EXIT_USAGE;
     }
     if (g->given[CONFIG_FLAG][CONFIG_ACTION_CHECK].text != NULL) {
@@ -570,26 +595,6 @@ void config_fini(struct config *c)
     free(c->http_key);
     free(c->token_file);
     config_value_clear_members(&c->members);
+    config_value_clear_members(&c->join);
     memset(c, 0, sizeof *c);
-}
-
-void config_cluster_id(const struct config *c, uint8_t ret_id[DATADIR_CLUSTER_ID_BYTES])
-{
-    static const char TITLE[] = "callsign cluster id 1"; /* with its NUL */
-    uint8_t digest[32];
-    struct buf b;
-
-    CHECK(c->members.count > 0 && c->members.count <= CONFIG_MEMBERS_MAX);
-    buf_init(&b, 512);
-    buf_put(&b, TITLE, sizeof TITLE);
-    buf_put_string(&b, c->cluster_name);
-    buf_put_u8(&b, 0);
-    for (unsigned i = 0; i < c->members.count; i++) {
-        CHECK(i == 0 || c->members.at[i - 1].id < c->members.at[i].id);
-        buf_put_u64(&b, c->members.at[i].id);
-    }
-    CHECK(!b.overflow);
-    CHECK(gnutls_hash_fast(GNUTLS_DIG_SHA256, b.data, b.len, digest) == 0);
-    memcpy(ret_id, digest, DATADIR_CLUSTER_ID_BYTES);
-    buf_fini(&b);
 }

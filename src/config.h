@@ -16,7 +16,8 @@
  * Invariants of a struct config that config_parse() handed out
  *   1. Every value is in the range of the table.
  *   2. `members` has at least one member, in rising order of ids, no id and no
- *      address twice, and this replica is among them.
+ *      address twice, and this replica is among them. With `join` it is alone in
+ *      it, `cluster_id` is given, and this replica is not in `join`.
  *   3. Three heartbeats fit into an election timeout.
  *   4. Without `insecure`, `peer` is a loopback address or there is a certificate for it, and
  *      `http` is one or there are a certificate and tokens.
@@ -76,6 +77,8 @@ struct config {
     char *peer;     /* where to listen; members has what the others dial */
     char *http;
     struct config_members members;
+    struct config_members join; /* members of the cluster to join; none: found one */
+    char *cluster_id;           /* "" or 32 hexadecimal digits */
     char *cluster_name;
     char *peer_cert; /* "" none: plain TCP */
     char *peer_key;  /* "" in peer_cert */
@@ -123,8 +126,11 @@ void config_print(const struct config *c, FILE *out);
 /* What --help prints. */
 void config_help(FILE *out);
 
+/* 32 hexadecimal digits. */
+bool config_cluster_id_valid(const char *text);
+
 /*
- * The id of the cluster: the first 16 bytes of a SHA-256 over the cluster's
+ * The id of the cluster: `cluster_id`, or else the first 16 bytes of a SHA-256 over the cluster's
  * name and the ids of its initial members. Addresses do not enter, so that a
  * replica may move to another one.
  */

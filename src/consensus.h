@@ -126,6 +126,10 @@ enum err consensus_init(struct consensus *c, const struct consensus_config *conf
 enum err consensus_bootstrap(struct consensus *c, const uint64_t *ids, unsigned count, char *errmsg,
                              size_t errmsg_len);
 
+/* Makes this replica the only member, by an entry at the end of its log, which
+ * nobody must be using. ERR_STORAGE. */
+enum err consensus_recover(struct consensus *c, char *errmsg, size_t errmsg_len);
+
 /* Loads snapshot and log. ERR_STORAGE with a reason; consensus_close is still
  * required. The gate (raftio.gate) is set before. */
 enum err consensus_start(struct consensus *c, char *errmsg, size_t errmsg_len);

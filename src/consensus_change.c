@@ -142,3 +142,25 @@ enum err consensus_remove(struct consensus *c, uint64_t id)
     }
     return begin(c, raft_remove(&c->raft, &c->change, id, on_changed));
 }
+
+enum err consensus_recover(struct consensus *c, char *errmsg, size_t errmsg_len)
+{
+    struct raft_configuration conf;
+    char address[RAFTIO_ADDRESS_MAX];
+    int rv;
+
+    raft_configuration_init(&conf);
+    raftio_address(c->config.id, address);
+    rv = raft_configuration_add(&conf, c->config.id, address, RAFT_VOTER);
+    if (rv == 0) {
+        rv = raft_recover(&c->raft, &conf);
+    }
+    raft_configuration_close(&conf);
+    if (rv != 0) {
+        const char *why = c->raftio.io.errmsg; /* raft_recover does not hand it on */
+
+        snprintf(errmsg, errmsg_len, "%s", why[0] != '\0' ? why : raft_strerror(rv));
+        return ERR_STORAGE;
+    }
+    return ERR_OK;
+}

@@ -146,6 +146,7 @@ int main(int argc, char **argv, char **envp)
     char why[CONFIG_WHY_MAX] = "";
     struct front front = {.config = &config};
     struct replica_front port = {front_start, front_stop, front_free, front_reload, &front};
+    bool recover = argc >= 2 && strcmp(argv[1], "recover") == 0;
     int rc;
 
     if (argc == 3 && strcmp(argv[1], "inspect") == 0) {
@@ -154,7 +155,7 @@ int main(int argc, char **argv, char **envp)
     if (argc >= 2 && strcmp(argv[1], "token") == 0) {
         return make_token(argv + 2);
     }
-    switch (config_parse(argv, envp, &config, why, sizeof why)) {
+    switch (config_parse(argv + recover, envp, &config, why, sizeof why)) {
     case CONFIG_EXIT_OK:
         return EXIT_SUCCESS;
     case CONFIG_EXIT_USAGE:
@@ -174,7 +175,7 @@ int main(int argc, char **argv, char **envp)
     front.connections_max = config.http_connections;
     front.watch_streams_max = config.watch_streams;
     raise_file_limit(&front);
-    rc = replica_run(&config, &port);
+    rc = recover ? replica_recover(&config, stdout) : replica_run(&config, &port);
     log_stop();
     config_fini(&config);
     return rc;

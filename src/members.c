@@ -368,11 +368,11 @@ static enum err on_ask(struct members *m, uint64_t from, const struct frame *f)
     timeout_ms = cursor_u32(&c);
     get_text(&c, ask.peer_address, sizeof ask.peer_address);
     get_text(&c, ask.http_address, sizeof ask.http_address);
+    ask.op = (enum service_members_op)op;
     if (c.bad || cursor_left(&c) != 0 || op > SERVICE_MEMBERS_TRANSFER ||
-        !members_ask_valid((enum service_members_op)op, &ask)) {
+        !service_members_valid(&ask)) {
         return ERR_MALFORMED;
     }
-    ask.op = (enum service_members_op)op;
     i = mem_zalloc(1, sizeof *i);
     i->ask = mem_copy(&ask, sizeof ask);
     i->from = from;

@@ -126,9 +126,6 @@ bool members_admit(struct members *m, uint64_t id, const char *address);
 /* Whether links with `id` are kept. */
 bool members_knows(const struct members *m, uint64_t id);
 
-/* Whether the fields make sense; the HTTP side and the other replicas say anything. */
-bool members_ask_valid(enum service_members_op op, const struct service_members *ask);
-
 /* "PEER HTTP": the pieces. "" for what a logical address does not say.
  * Both results have SERVICE_ADDRESS_MAX bytes. */
 void members_split_address(const char *address, char *ret_peer, char *ret_http);

@@ -1,7 +1,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "address.h"
 #include "members.h"
 #include "members_known.h"
 
@@ -184,15 +183,4 @@ void members_split_address(const char *address, char *ret_peer, char *ret_http)
         snprintf(ret_peer, SERVICE_ADDRESS_MAX, "%.*s", (int)(blank - address), address);
         snprintf(ret_http, SERVICE_ADDRESS_MAX, "%s", blank + 1);
     }
-}
-
-bool members_ask_valid(enum service_members_op op, const struct service_members *ask)
-{
-    struct address ignored;
-
-    if (ask->id == 0 || ask->id > INT64_MAX) {
-        return false;
-    }
-    return op != SERVICE_MEMBERS_ADD || (address_parse(ask->peer_address, &ignored) &&
-                                         address_parse(ask->http_address, &ignored));
 }

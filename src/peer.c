@@ -256,6 +256,8 @@ enum err peers_start(uv_loop_t *loop, const struct peers_config *config, char *e
     p->tls = peertls_hold(config->tls);
     memcpy(p->cluster_id, config->cluster_id, sizeof p->cluster_id);
     snprintf(p->http_address, sizeof p->http_address, "%s", config->http_address);
+    snprintf(p->peer_address, sizeof p->peer_address, "%s",
+             config->peer_address == NULL ? "" : config->peer_address);
     CHECK(getrandom(&p->seed, sizeof p->seed, 0) == sizeof p->seed);
     list_init(&p->peers);
     list_init(&p->strangers);

@@ -9,7 +9,7 @@
  * both sides log (rate limited), and closed.
  *
  * Invariants
- *   1. Frames handed to on_frame come from a configured peer of this cluster
+ *   1. Frames handed to on_frame come from a peer of this cluster that was added
  *      that said who it is, in the order sent, each with a correct checksum.
  *   2. At most PEER_QUEUE_BYTES_MAX bytes wait for one peer; a frame that
  *      does not fit is refused, never queued without bound.
@@ -62,6 +62,15 @@ struct peers_events {
     void (*on_link)(void *data, uint64_t id, bool up);
     /* The incoming link from `id` was opened (up) or lost (down). */
     void (*on_inbound)(void *data, uint64_t id, bool up);
+    /* The next three may be NULL.
+     * A replica of this cluster that is no peer dials; it is dialled itself at
+     * `address` ("": it does not know). True: peers_add() was called for it. */
+    bool (*admit)(void *data, uint64_t id, const char *address);
+    /* The index of the committed configuration, told to whom is not admitted. */
+    uint64_t (*configuration)(void *data);
+    /* A peer refused this replica: its committed configuration, of entry
+     * `index`, does not have it. */
+    void (*on_stranger)(void *data, uint64_t index);
     /* Fewer than PEER_DRAIN_BYTES wait for `id` again. */
     void (*on_drain)(void *data, uint64_t id);
     void *data;
@@ -72,6 +81,7 @@ struct peers_config {
     uint8_t cluster_id[16];
     const char *listen_address; /* "127.0.0.1:7101", "[::1]:7101", "host:7101" */
     const char *http_address;   /* told to the peers */
+    const char *peer_address;   /* the same: where they dial this one; NULL: unknown */
     struct peertls *tls;        /* peer_tls.h; NULL: links are plain TCP */
     struct peers_events events;
 };

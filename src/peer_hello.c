@@ -44,6 +44,7 @@ void hello_put(struct buf *out, const struct hello *h)
     buf_put_u64(out, h->from);
     buf_put_u64(out, h->to);
     put_text(out, h->http_address);
+    put_text(out, h->peer_address);
 }
 
 void hello_put_welcome(struct buf *out, const char *http_address)
@@ -52,9 +53,10 @@ void hello_put_welcome(struct buf *out, const char *http_address)
     put_text(out, http_address);
 }
 
-void hello_put_refused(struct buf *out, const char *reason)
+void hello_put_refused(struct buf *out, const char *reason, uint64_t not_member_at)
 {
     put_text(out, reason);
+    buf_put_u64(out, not_member_at);
 }
 
 enum err hello_get(const struct frame *f, struct hello *ret_hello)
@@ -81,6 +83,7 @@ enum err hello_get(const struct frame *f, struct hello *ret_hello)
     h.from = cursor_u64(&c);
     h.to = cursor_u64(&c);
     get_text(&c, h.http_address, sizeof h.http_address);
+    get_text(&c, h.peer_address, sizeof h.peer_address);
     if (verdict(&c) != ERR_OK) {
         return ERR_MALFORMED;
     }
@@ -105,16 +108,17 @@ enum err hello_get_welcome(const struct frame *f, char ret_http_address[PEER_ADD
     return ERR_OK;
 }
 
-enum err hello_get_refused(const struct frame *f, char ret_reason[HELLO_REASON_MAX])
+enum err hello_get_refused(const struct frame *f, struct hello_refusal *ret_refusal)
 {
-    char text[HELLO_REASON_MAX];
+    struct hello_refusal r;
     struct cursor c;
 
     cursor_init(&c, f->payload, f->payload_len);
-    get_text(&c, text, sizeof text);
+    get_text(&c, r.reason, sizeof r.reason);
+    r.not_member_at = cursor_u64(&c);
     if (verdict(&c) != ERR_OK) {
         return ERR_MALFORMED;
     }
-    memcpy(ret_reason, text, sizeof text);
+    *ret_refusal = r;
     return ERR_OK;
 }

@@ -40,14 +40,19 @@ static uint64_t now(const struct peers *p)
 
 /* --- HELLO ------------------------------------------------------------------------- */
 
+static const char NOT_A_MEMBER[] = "you are not a member of this cluster";
+
 /* `h` may be NULL: nobody knows who it is. */
 static void refuse(struct peers *p, struct link *l, const struct hello *h, const char *reason)
 {
+    bool stranger = reason == NOT_A_MEMBER;
     struct frame f = {.type = FRAME_REFUSED};
     struct buf b;
 
     buf_init(&b, HELLO_BYTES_MAX);
-    hello_put_refused(&b, reason);
+    hello_put_refused(
+        &b, reason,
+        stranger && p->events.configuration != NULL ? p->events.configuration(p->events.data) : 0);
     f.payload = b.data;
     f.payload_len = b.len;
     (void)link_send(l, &f); /* the first frame this way: the queue is empty */
@@ -80,7 +85,7 @@ static const char *fault_of(const struct link *l, const struct hello *h, const s
         return "you claim the id of this replica";
     }
     if (q == NULL) {
-        return "you are not a member of this cluster";
+        return NOT_A_MEMBER;
     }
     return NULL;
 }
@@ -146,6 +151,10 @@ static void on_hello(struct link *l, const struct frame *f)
         return;
     }
     fault = fault_of(l, &h, peer_find(p, h.from));
+    if (fault == NOT_A_MEMBER && p->events.admit != NULL &&
+        p->events.admit(p->events.data, h.from, h.peer_address)) {
+        fault = fault_of(l, &h, peer_find(p, h.from));
+    }
     if (fault != NULL) {
         refuse(p, l, &h, fault);
         return;

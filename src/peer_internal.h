@@ -49,6 +49,7 @@ struct peers {
     uint64_t id;
     uint8_t cluster_id[16];
     char http_address[PEER_ADDRESS_MAX];
+    char peer_address[PEER_ADDRESS_MAX];
     struct peers_events events;
     struct peertls *tls; /* held; or NULL */
     uint64_t judged_ms;  /* when the certificates of the open links were last looked at */

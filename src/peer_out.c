@@ -52,14 +52,17 @@ static void on_welcome(struct link *l, struct peer *q, const struct frame *f)
 {
     struct peers *p = q->peers;
     char http_address[PEER_ADDRESS_MAX];
-    char reason[HELLO_REASON_MAX];
+    struct hello_refusal refusal;
 
     if (f->type == FRAME_REFUSED) {
-        if (hello_get_refused(f, reason) == ERR_OK) {
-            complain(q, "peer_refused_us", reason);
-        }
         q->redial_ms = PEER_REDIAL_REFUSED_MS;
         link_close(l, "refused");
+        if (hello_get_refused(f, &refusal) == ERR_OK) {
+            complain(q, "peer_refused_us", refusal.reason);
+            if (refusal.not_member_at != 0 && p->events.on_stranger != NULL) {
+                p->events.on_stranger(p->events.data, refusal.not_member_at);
+            }
+        }
         return;
     }
     if (f->type != FRAME_WELCOME || hello_get_welcome(f, http_address) != ERR_OK) {
@@ -136,6 +139,7 @@ static void greet(struct link *l, const struct peer *q)
 
     memcpy(h.cluster_id, p->cluster_id, sizeof h.cluster_id);
     snprintf(h.http_address, sizeof h.http_address, "%s", p->http_address);
+    snprintf(h.peer_address, sizeof h.peer_address, "%s", p->peer_address);
     buf_init(&b, HELLO_BYTES_MAX);
     hello_put(&b, &h);
     f.payload = b.data;

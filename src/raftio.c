@@ -308,8 +308,10 @@ static int on_bootstrap(struct raft_io *io, const struct raft_configuration *con
 static int on_recover(struct raft_io *io, const struct raft_configuration *conf)
 {
     struct raftio *x = of_io(io);
+    int rv = x->disk->recover(x->disk, conf);
 
-    return x->disk->recover(x->disk, conf);
+    memcpy(io->errmsg, x->disk->errmsg, sizeof io->errmsg);
+    return rv;
 }
 
 static int on_snapshot_get(struct raft_io *io, struct raft_io_snapshot_get *req,

@@ -72,6 +72,22 @@ static void on_drain(void *data, uint64_t id)
     }
 }
 
+static uint64_t committed_configuration(void *data)
+{
+    const struct replica *r = data;
+
+    return consensus_committed_configuration_index(&r->core.consensus);
+}
+
+static void on_stranger(void *data, uint64_t index)
+{
+    struct replica *r = data;
+
+    if (r->state == RUNNING) {
+        core_on_refused(&r->core, index);
+    }
+}
+
 static void wake_core(void *data)
 {
     struct replica *r = data;
@@ -186,6 +202,21 @@ static void stay_awake(struct replica *r)
     }
 }
 
+static void begin_drain(struct replica *r);
+
+static void leave_if_removed(struct replica *r)
+{
+    if (r->state != RUNNING || !core_removed(&r->core)) {
+        return;
+    }
+    log_event(LOG_ERROR, "removed", "replica=%" PRIu64 " configuration=%" PRIu64 " action=%s",
+              r->config->id, r->core.members.refused_at,
+              LOG_Q("this replica is no member of its cluster any more and ends; to take it in "
+                    "again, add it with POST /api/cluster/members and start it with --join"));
+    r->exit_code = REPLICA_EXIT_REMOVED;
+    begin_drain(r);
+}
+
 /* After the loop has read and timed, before it sleeps. */
 static void on_prepare(uv_prepare_t *handle)
 {
@@ -195,6 +226,8 @@ static void on_prepare(uv_prepare_t *handle)
         return;
     }
     core_turn(&r->core);
+    replica_sync_members(r);
+    leave_if_removed(r);
     stay_awake(r);
     log_changes(r);
     tell_changes(r);
@@ -317,6 +350,15 @@ static void front_stopped(void *data)
     uv_async_send(&r->front_stopped);
 }
 
+static void begin_drain(struct replica *r)
+{
+    notify_send(&r->notify, "STOPPING=1");
+    r->state = DRAINING;
+    service_set_draining(r->service);
+    core_drain(&r->core);
+    r->front->stop(r->front->front, front_stopped, r);
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct replica *r = handle->data;
@@ -325,11 +367,7 @@ static void on_signal(uv_signal_t *handle, int number)
         return;
     }
     log_event(LOG_INFO, "stopping", "signal=%d", number);
-    notify_send(&r->notify, "STOPPING=1");
-    r->state = DRAINING;
-    service_set_draining(r->service);
-    core_drain(&r->core);
-    r->front->stop(r->front->front, front_stopped, r);
+    begin_drain(r);
 }
 
 static void on_reload(uv_signal_t *handle, int number)
@@ -378,6 +416,9 @@ static int start(struct replica *r)
         .on_link = on_link,
         .on_inbound = on_inbound,
         .on_drain = on_drain,
+        .admit = replica_admit,
+        .configuration = committed_configuration,
+        .on_stranger = on_stranger,
         .data = r,
     };
     char why[256] = "";
@@ -435,6 +476,7 @@ int replica_run(const struct config *config, const struct replica_front *front)
         notify_send(&r->notify, "READY=1");
         uv_run(&r->loop, UV_RUN_DEFAULT);
         log_event(LOG_INFO, "stopped", "replica=%" PRIu64, config->id);
+        rc = r->exit_code;
     } else {
         undo_start(r);
     }

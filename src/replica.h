@@ -16,6 +16,8 @@
 #ifndef CALLSIGN_REPLICA_H
 #define CALLSIGN_REPLICA_H
 
+#include <stdio.h>
+
 #include "base/err.h"
 
 struct config;
@@ -23,8 +25,9 @@ struct service;
 
 enum {
     REPLICA_EXIT_OK = 0,
-    REPLICA_EXIT_CONFIG = 2, /* wrong options, an address that cannot be used */
-    REPLICA_EXIT_BROKEN = 3, /* storage, identity or a broken invariant: see the log */
+    REPLICA_EXIT_CONFIG = 2,  /* wrong options, an address that cannot be used */
+    REPLICA_EXIT_BROKEN = 3,  /* storage, identity or a broken invariant: see the log */
+    REPLICA_EXIT_REMOVED = 4, /* this replica is no member of its cluster any more */
 };
 
 /* The HTTP side, which this layer does not know. stop returns at once and
@@ -41,5 +44,9 @@ struct replica_front {
 /* Runs until SIGTERM or SIGINT; returns the exit code. SIGHUP: the files with
  * tokens, certificates and keys are read again. */
 int replica_run(const struct config *config, const struct replica_front *front);
+
+/* Makes the replica, which must not run, the only member of a cluster with a new
+ * id, and says what to do next. The exit code; a failure was logged. */
+int replica_recover(const struct config *config, FILE *out);
 
 #endif

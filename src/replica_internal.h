@@ -40,11 +40,16 @@ struct replica {
     uv_timer_t more; /* runs while the core has work left over */
     uv_signal_t sigterm, sigint, sighup;
     struct datadir *datadir;
+    uint8_t cluster_id[DATADIR_CLUSTER_ID_BYTES]; /* what the links and people are told */
     struct storage *storage;
     enum storage_space space;
     uint64_t space_checked_ms;
     struct net net;
     struct peers *peers;
+    uint64_t linked[MEMBERS_KNOWN_MAX]; /* ids that `peers` has */
+    unsigned linked_count;
+    uint64_t seen_members; /* version of the members the links were made for */
+    int exit_code;
     struct service *service;
     struct core core;
     uint64_t seen_leader;
@@ -67,6 +72,18 @@ struct replica {
     struct notify notify; /* the service manager */
 };
 
+/* A durable fact: the id of the cluster since it was recovered last. */
+#define REPLICA_MARKER_GENERATION "generation"
+/* A durable fact: this replica votes, in terms above the 8 bytes it holds. */
+#define REPLICA_MARKER_VOTER "voter"
+
+/* Opens the directory that the configuration names, as it claims to be. */
+enum err replica_open_datadir(struct replica *r, char *errmsg, size_t errmsg_len);
+/* Opens the log at `path` as nobody's, lets `change` do something to it, and
+ * closes it. */
+enum err replica_change_log(struct replica *r, const char *path,
+                            enum err (*change)(struct consensus *c, char *errmsg, size_t n),
+                            char *errmsg, size_t errmsg_len);
 /* Data directory, log and core. The exit code; a failure was logged. */
 int replica_start_core(struct replica *r);
 /* The links; `events` are what they report. */
@@ -77,6 +94,12 @@ enum err replica_load_tls(const struct config *config, char *errmsg, size_t errm
                           struct peertls **ret_tls);
 /* SIGHUP. */
 void replica_reload(struct replica *r);
+/* replica_members.c: keeps the links with whoever is a member. */
+void replica_sync_members(struct replica *r);
+/* For peers_events: lets a replica in that dials and is no peer yet. */
+bool replica_admit(void *data, uint64_t id, const char *address);
+/* Where replica `id` is reached, "" where nobody knows; SERVICE_ADDRESS_MAX each. */
+void replica_peer_address(const struct replica *r, uint64_t id, char *ret_peer, char *ret_http);
 /* Logs why a step of the start failed; the exit code. */
 int replica_refuse(const struct replica *r, const char *step, enum err e, const char *why);
 

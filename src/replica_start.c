@@ -14,12 +14,12 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "config_value.h"
 #include "peer_tls.h"
 #include "replica_internal.h"
 
 enum { MARKER_VOTER_BYTES = 8 };
-#define MARKER_VOTER "voter"
-#define MARKER_DOUBT "doubt" /* holds what MARKER_VOTER held */
+#define MARKER_DOUBT "doubt" /* holds what REPLICA_MARKER_VOTER held */
 
 /* --- What the core is given ----------------------------------------------------- */
 
@@ -65,7 +65,7 @@ static enum err write_floor(struct replica *r, const char *name, uint64_t vote_f
 static enum err write_voter(void *data, uint64_t vote_floor)
 {
     struct replica *r = data;
-    enum err e = write_floor(r, MARKER_VOTER, vote_floor);
+    enum err e = write_floor(r, REPLICA_MARKER_VOTER, vote_floor);
 
     if (e == ERR_OK) {
         e = datadir_marker_remove(r->datadir, MARKER_DOUBT);
@@ -149,27 +149,36 @@ static enum err open_storage(struct replica *r, const char *path, char *errmsg, 
     return storage_open(&r->loop, &config, errmsg, errmsg_len, ret_storage);
 }
 
-/* Writes the first configuration into raft.new/. */
-static enum err write_bootstrap(struct replica *r, char *errmsg, size_t errmsg_len)
+/* Makes an empty log in raft.new/: whoever joins gets everything from others. */
+static enum err write_nothing(struct replica *r, char *errmsg, size_t errmsg_len)
 {
-    const struct config_members *members = &r->config->members;
+    struct storage *storage;
+    enum err e = open_storage(r, datadir_bootstrap_path(r->datadir), errmsg, errmsg_len, &storage);
+
+    if (e == ERR_OK) {
+        storage_close(storage);
+        uv_run(&r->loop, UV_RUN_DEFAULT);
+    }
+    return e;
+}
+
+enum err replica_change_log(struct replica *r, const char *path,
+                            enum err (*change)(struct consensus *c, char *errmsg, size_t n),
+                            char *errmsg, size_t errmsg_len)
+{
     struct consensus_config kconfig = consensus_config(r->config);
     struct net nowhere = {.send = send_nowhere};
     struct consensus *k = mem_zalloc(1, sizeof *k);
     struct consensus_env env = {.net = &nowhere, .fatal = fatal, .wall_ms = wall_ms, .data = r};
-    uint64_t ids[CONFIG_MEMBERS_MAX];
     struct storage *storage;
     enum err e;
 
-    for (unsigned i = 0; i < members->count; i++) {
-        ids[i] = members->at[i].id;
-    }
-    e = open_storage(r, datadir_bootstrap_path(r->datadir), errmsg, errmsg_len, &storage);
+    e = open_storage(r, path, errmsg, errmsg_len, &storage);
     if (e == ERR_OK) {
         env.disk = storage_raft_io(storage);
         e = consensus_init(k, &kconfig, &env, errmsg, errmsg_len);
         if (e == ERR_OK) {
-            e = consensus_bootstrap(k, ids, members->count, errmsg, errmsg_len);
+            e = change(k, errmsg, errmsg_len);
             consensus_close(k, on_bootstrap_closed);
             uv_run(&r->loop, UV_RUN_DEFAULT);
             consensus_fini(k);
@@ -181,21 +190,62 @@ static enum err write_bootstrap(struct replica *r, char *errmsg, size_t errmsg_l
     return e;
 }
 
-static int open_datadir(struct replica *r)
+/* Writes the first configuration: the members named, all voters. */
+static enum err bootstrap(struct consensus *k, char *errmsg, size_t errmsg_len)
+{
+    const struct replica *r = k->data;
+    uint64_t ids[CONFIG_MEMBERS_MAX];
+
+    for (unsigned i = 0; i < r->config->members.count; i++) {
+        ids[i] = r->config->members.at[i].id;
+    }
+    return consensus_bootstrap(k, ids, r->config->members.count, errmsg, errmsg_len);
+}
+
+static enum err read_cluster_id(struct replica *r)
+{
+    struct datadir_marker marker;
+    enum err e = datadir_marker_read(r->datadir, REPLICA_MARKER_GENERATION, &marker);
+
+    if (e == ERR_OK && marker.found) {
+        if (marker.len != sizeof r->cluster_id) {
+            return ERR_STORAGE;
+        }
+        memcpy(r->cluster_id, marker.bytes, sizeof r->cluster_id);
+    }
+    return e;
+}
+
+enum err replica_open_datadir(struct replica *r, char *errmsg, size_t errmsg_len)
 {
     struct datadir_identity identity = {.replica_id = r->config->id};
-    char why[STORAGE_WHY_MAX] = ""; /* as long as DATADIR_WHY_MAX */
-    enum err e;
 
     config_cluster_id(r->config, identity.cluster_id);
-    e = datadir_open(r->config->data_dir, &identity, why, sizeof why, &r->datadir);
+    memcpy(r->cluster_id, identity.cluster_id, sizeof r->cluster_id);
+    return datadir_open(r->config->data_dir, &identity, errmsg, errmsg_len, &r->datadir);
+}
+
+static int open_datadir(struct replica *r)
+{
+    char why[STORAGE_WHY_MAX] = ""; /* as long as DATADIR_WHY_MAX */
+    enum err e = replica_open_datadir(r, why, sizeof why);
+
     if (e != ERR_OK) {
         return replica_refuse(r, "data_directory", e, why);
     }
     if (!datadir_is_fresh(r->datadir)) {
-        return REPLICA_EXIT_OK;
+        e = read_cluster_id(r);
+        return e == ERR_OK ? REPLICA_EXIT_OK
+                           : replica_refuse(r, "data_directory", e, datadir_why(r->datadir));
     }
-    e = write_bootstrap(r, why, sizeof why);
+    if (r->config->cluster_id[0] != '\0' && r->config->join.count == 0) {
+        return replica_refuse(r, "bootstrap", ERR_CONFIG,
+                              "the data directory is empty, and --cluster-id names a cluster that "
+                              "exists: name its members with --join");
+    }
+    e = r->config->join.count > 0
+            ? write_nothing(r, why, sizeof why)
+            : replica_change_log(r, datadir_bootstrap_path(r->datadir), bootstrap, why, sizeof why);
     if (e != ERR_OK) {
         return replica_refuse(r, "bootstrap", e, why);
     }
@@ -203,7 +253,11 @@ static int open_datadir(struct replica *r)
     if (e != ERR_OK) {
         return replica_refuse(r, "bootstrap", e, datadir_why(r->datadir));
     }
-    log_event(LOG_INFO, "bootstrapped", "members=%u", r->config->members.count);
+    if (r->config->join.count > 0) {
+        log_event(LOG_INFO, "joining", "named=%u", r->config->join.count);
+    } else {
+        log_event(LOG_INFO, "bootstrapped", "members=%u", r->config->members.count);
+    }
     return REPLICA_EXIT_OK;
 }
 
@@ -226,7 +280,7 @@ static enum err read_floor(struct replica *r, const char *name, bool *ret_found,
 
 static enum err read_markers(struct replica *r, struct core_config *config)
 {
-    enum err e = read_floor(r, MARKER_VOTER, &config->voter, &config->vote_floor);
+    enum err e = read_floor(r, REPLICA_MARKER_VOTER, &config->voter, &config->vote_floor);
 
     if (e == ERR_OK) {
         e = read_floor(r, MARKER_DOUBT, &config->doubt.in_doubt, &config->doubt.vote_floor);
@@ -249,7 +303,7 @@ static enum err note_doubt(struct replica *r, struct core_config *config)
     }
     e = write_floor(r, MARKER_DOUBT, config->vote_floor);
     if (e == ERR_OK) {
-        e = datadir_marker_remove(r->datadir, MARKER_VOTER);
+        e = datadir_marker_remove(r->datadir, REPLICA_MARKER_VOTER);
     }
     config->voter = false;
     config->doubt.in_doubt = true;
@@ -262,7 +316,8 @@ static enum err note_doubt(struct replica *r, struct core_config *config)
  * cluster could never catch up with anybody. */
 static int give_up_vote(struct replica *r, struct core_config *config)
 {
-    if (r->config->members.count == 1 && !r->config->accept_data_loss) {
+    if (r->config->members.count == 1 && r->config->join.count == 0 &&
+        !r->config->accept_data_loss) {
         return replica_refuse(
             r, "log", ERR_STORAGE,
             "the end of the log is damaged and may have held acknowledged writes, "
@@ -308,6 +363,7 @@ int replica_start_core(struct replica *r)
         .consensus = consensus_config(r->config),
         .doubt.id = r->config->id,
     };
+    const struct config_members *named;
     uint64_t ids[CONFIG_MEMBERS_MAX];
     char why[DATADIR_WHY_MAX] = "";
     enum err e;
@@ -317,11 +373,13 @@ int replica_start_core(struct replica *r)
         return rc;
     }
     random_bytes(&config.life, sizeof config.life);
-    for (unsigned i = 0; i < r->config->members.count; i++) {
-        ids[i] = r->config->members.at[i].id;
+    named = r->config->join.count > 0 ? &r->config->join : &r->config->members;
+    for (unsigned i = 0; i < named->count; i++) {
+        ids[i] = named->at[i].id;
     }
     config.members = ids;
-    config.members_count = r->config->members.count;
+    config.members_count = named->count;
+    config.joining = r->config->join.count > 0;
     r->net = (struct net){.impl = r, .send = net_send, .queued = net_queued};
     rc = open_log(r, &config);
     if (rc != REPLICA_EXIT_OK) {
@@ -340,12 +398,24 @@ int replica_start_core(struct replica *r)
     return REPLICA_EXIT_OK;
 }
 
+/* Where the others dial this replica, as far as its flags tell. */
+static const char *own_address(const struct config *config)
+{
+    for (unsigned i = 0; i < config->members.count && config->join.count == 0; i++) {
+        if (config->members.at[i].id == config->id) {
+            return config->members.at[i].address;
+        }
+    }
+    return config_value_is_wildcard(config->peer) ? "" : config->peer;
+}
+
 int replica_start_peers(struct replica *r, const struct peers_events *events)
 {
     struct peers_config config = {
         .id = r->config->id,
         .listen_address = r->config->peer,
         .http_address = r->config->http,
+        .peer_address = own_address(r->config),
         .events = *events,
     };
     char why[512] = "";
@@ -355,17 +425,9 @@ int replica_start_peers(struct replica *r, const struct peers_events *events)
         return replica_refuse(r, "peer_certificate", e, why);
     }
     r->peer_cert_not_after = config.tls == NULL ? 0 : peertls_not_after(config.tls);
-    config_cluster_id(r->config, config.cluster_id);
+    memcpy(config.cluster_id, r->cluster_id, sizeof config.cluster_id);
     e = peers_start(&r->loop, &config, why, sizeof why, &r->peers);
     peertls_release(config.tls); /* the links hold it */
-    for (unsigned i = 0; i < r->config->members.count && e == ERR_OK; i++) {
-        const struct config_member *m = &r->config->members.at[i];
-
-        if (m->id != r->config->id) {
-            e = peers_add(r->peers, m->id, m->address);
-            snprintf(why, sizeof why, "peer %" PRIu64 " at %s", m->id, m->address);
-        }
-    }
     if (e != ERR_OK) {
         return replica_refuse(r, "peer_port", e, why);
     }

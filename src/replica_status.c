@@ -6,21 +6,12 @@
 
 #include "replica_internal.h"
 
-static const char *peer_address(const struct replica *r, uint64_t id)
-{
-    for (unsigned i = 0; i < r->config->members.count; i++) {
-        if (r->config->members.at[i].id == id) {
-            return r->config->members.at[i].address;
-        }
-    }
-    return "";
-}
-
 static void fill_member(struct replica *r, struct service_member *m)
 {
+    const char *http_address;
     uint64_t heard_ms;
 
-    snprintf(m->peer_address, sizeof m->peer_address, "%s", peer_address(r, m->id));
+    replica_peer_address(r, m->id, m->peer_address, m->http_address);
     if (m->id == r->config->id) {
         snprintf(m->http_address, sizeof m->http_address, "%s", r->config->http);
         m->connected = true;
@@ -32,7 +23,10 @@ static void fill_member(struct replica *r, struct service_member *m)
         return;
     }
     heard_ms = peers_last_heard_ms(r->peers, m->id);
-    snprintf(m->http_address, sizeof m->http_address, "%s", peers_http_address(r->peers, m->id));
+    http_address = peers_http_address(r->peers, m->id);
+    if (http_address[0] != '\0') { /* what it says itself is newer */
+        snprintf(m->http_address, sizeof m->http_address, "%s", http_address);
+    }
     m->connected = peers_connected(r->peers, m->id);
     m->last_contact_ms = heard_ms == 0 ? UINT64_MAX : uv_now(&r->loop) - heard_ms;
 }
@@ -66,11 +60,8 @@ static void judge_health(struct service_cluster *k)
 
 static void fill_cluster(struct replica *r, struct service_cluster *k)
 {
-    uint8_t id[DATADIR_CLUSTER_ID_BYTES];
-
-    config_cluster_id(r->config, id);
-    for (unsigned i = 0; i < sizeof id; i++) {
-        snprintf(k->cluster_id + 2 * i, 3, "%02x", id[i]);
+    for (unsigned i = 0; i < sizeof r->cluster_id; i++) {
+        snprintf(k->cluster_id + 2 * i, 3, "%02x", r->cluster_id[i]);
     }
     k->health = k->why[0] == '\0' ? SERVICE_OK : SERVICE_DEGRADED;
     for (unsigned i = 0; i < k->members_count; i++) {

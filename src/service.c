@@ -18,6 +18,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "address.h"
 #include "base/check.h"
 #include "base/mem.h"
 
@@ -262,4 +263,15 @@ void service_changed(struct service *s)
         p->wake(p->data);
     }
     unlock(&s->mutex);
+}
+
+bool service_members_valid(const struct service_members *m)
+{
+    struct address ignored;
+
+    if (m->id == 0 || m->id > INT64_MAX) {
+        return false;
+    }
+    return m->op != SERVICE_MEMBERS_ADD ||
+           (address_parse(m->peer_address, &ignored) && address_parse(m->http_address, &ignored));
 }

@@ -181,6 +181,9 @@ struct service_metrics {
     uint64_t leases_renewed, leases_not_found, leases_expired, leases_asked, leases_deaf;
 };
 
+/* Whether the fields make sense; people and other replicas say anything. */
+bool service_members_valid(const struct service_members *m);
+
 struct core;
 struct history;
 struct service_port;

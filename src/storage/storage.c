@@ -160,23 +160,6 @@ static int load(struct raft_io *io, raft_term *term, raft_id *voted_for,
     return 0;
 }
 
-static void note_found(struct storage *s)
-{
-    const struct recovery *r = &s->recovery;
-
-    s->found = (struct storage_found){
-        .term = r->ballot.value.values[RECOVERY_BALLOT_TERM],
-        .vote = r->ballot.value.values[RECOVERY_BALLOT_VOTE],
-        .snapshot_index = r->has_snapshot ? r->snapshot_head.index : 0,
-        .first_index = r->start_index,
-        .last_index = r->start_index + r->n_entries - 1,
-        .torn = r->torn,
-        .doubtful = r->doubtful,
-        .mark_lost = r->mark_lost,
-        .snapshots_damaged = r->n_snapshots_damaged,
-    };
-}
-
 /* --- Term and vote --------------------------------------------------------------------- */
 
 static int store_ballot(struct storage *s, uint64_t term, uint64_t vote)
@@ -213,39 +196,64 @@ static int set_vote(struct raft_io *io, raft_id server_id)
     return store_ballot(s, s->ballot.value.values[RECOVERY_BALLOT_TERM], server_id);
 }
 
-/* The first entry, then the first term: in between a crash leaves what
- * recovery takes for nothing. */
-static int write_first(struct storage *s, const struct raft_buffer *configuration)
+static int write_change(struct storage *s, uint64_t term, const struct raft_buffer *configuration)
 {
-    struct raft_entry entry = {.term = 1, .type = RAFT_CHANGE, .buf = *configuration};
-    struct writer_job job = {.kind = WRITER_APPEND, .entries = &entry, .n = 1, .index = 1};
+    struct raft_entry entry = {.term = term, .type = RAFT_CHANGE, .buf = *configuration};
+    struct writer_job job = {
+        .kind = WRITER_APPEND, .entries = &entry, .n = 1, .index = s->next_index};
 
     writer_do(&s->writer, &job);
     if (job.status != 0) {
         writer_why(&s->writer, s->io.errmsg);
-        return job.status;
     }
-    return store_ballot(s, 1, 0);
+    return job.status;
+}
+
+/* The first entry, then the first term: in between a crash leaves what
+ * recovery takes for nothing. */
+static int write_first(struct storage *s, const struct raft_buffer *configuration)
+{
+    int rv = write_change(s, 1, configuration);
+
+    return rv != 0 ? rv : store_ballot(s, 1, 0);
+}
+
+/* The next term first, then the entry that is of it. */
+static int write_next(struct storage *s, const struct raft_buffer *configuration)
+{
+    uint64_t term = s->ballot.value.values[RECOVERY_BALLOT_TERM] + 1;
+    int rv = store_ballot(s, term, 0);
+
+    return rv != 0 ? rv : write_change(s, term, configuration);
+}
+
+/* Into a log that nobody is using. */
+static int write_configuration(struct storage *s, const struct raft_configuration *configuration,
+                               int (*write)(struct storage *s, const struct raft_buffer *bytes))
+{
+    struct raft_buffer bytes;
+    int rv = raft_configuration_encode(configuration, &bytes);
+
+    if (rv == 0) {
+        rv = settle(s);
+        if (rv == 0) {
+            rv = write(s, &bytes);
+        }
+        raft_free(bytes.base);
+    }
+    unsettle(s);
+    return rv;
 }
 
 static int bootstrap(struct raft_io *io, const struct raft_configuration *configuration)
 {
     struct storage *s = io->impl;
-    struct raft_buffer bytes;
     int rv;
 
     if (s->state != STORAGE_OPENED || !s->has_handles || !storage_pristine(s)) {
         return fail(io, RAFT_CANTBOOTSTRAP, "%.200s holds the state of a replica already", s->path);
     }
-    rv = raft_configuration_encode(configuration, &bytes);
-    if (rv == 0) {
-        rv = settle(s);
-        if (rv == 0) {
-            rv = write_first(s, &bytes);
-        }
-        raft_free(bytes.base);
-    }
-    unsettle(s);
+    rv = write_configuration(s, configuration, write_first);
     if (rv != 0) {
         return rv;
     }
@@ -253,14 +261,19 @@ static int bootstrap(struct raft_io *io, const struct raft_configuration *config
     if (recovery_run(&s->recovery, s->dir, s->path, &s->owner) != ERR_OK) {
         return fail(io, RAFT_CORRUPT, "%.250s", s->recovery.why);
     }
-    note_found(s);
+    storage_note_found(s);
     return 0;
 }
 
+/* Forces a configuration upon the log: its last entry. */
 static int recover(struct raft_io *io, const struct raft_configuration *configuration)
 {
-    (void)configuration;
-    return fail(io, RAFT_INVALID, "a configuration cannot be forced");
+    struct storage *s = io->impl;
+
+    if (s->state != STORAGE_OPENED || !s->has_handles || storage_pristine(s)) {
+        return fail(io, RAFT_INVALID, "%.200s holds nothing to go on with", s->path);
+    }
+    return write_configuration(s, configuration, write_next);
 }
 
 /* --- The log ------------------------------------------------------------------------------- */
@@ -452,7 +465,7 @@ enum err storage_open(uv_loop_t *loop, const struct storage_config *config, char
         return err;
     }
     s->suspect = recovery_suspect(&s->recovery);
-    note_found(s);
+    storage_note_found(s);
     *ret = s;
     return ERR_OK;
 }

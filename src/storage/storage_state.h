@@ -88,4 +88,7 @@ int storage_snapshot_get(struct raft_io *io, struct raft_io_snapshot_get *req,
 int storage_async_work(struct raft_io *io, struct raft_io_async_work *req,
                        raft_io_async_work_cb cb);
 
+/* What recovery found, for those who ask. */
+void storage_note_found(struct storage *s);
+
 #endif

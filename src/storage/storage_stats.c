@@ -61,3 +61,20 @@ void storage_stats(struct storage *s, struct storage_stats *ret)
         .appends_in_flight = s->in_flight,
     };
 }
+
+void storage_note_found(struct storage *s)
+{
+    const struct recovery *r = &s->recovery;
+
+    s->found = (struct storage_found){
+        .term = r->ballot.value.values[RECOVERY_BALLOT_TERM],
+        .vote = r->ballot.value.values[RECOVERY_BALLOT_VOTE],
+        .snapshot_index = r->has_snapshot ? r->snapshot_head.index : 0,
+        .first_index = r->start_index,
+        .last_index = r->start_index + r->n_entries - 1,
+        .torn = r->torn,
+        .doubtful = r->doubtful,
+        .mark_lost = r->mark_lost,
+        .snapshots_damaged = r->n_snapshots_damaged,
+    };
+}

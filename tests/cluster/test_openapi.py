@@ -28,9 +28,12 @@ hypothesis.configuration.set_hypothesis_home_dir(
 EXAMPLES = int(os.environ.get("CALLSIGN_API_EXAMPLES", "100"))
 DOCUMENT = json.loads((clusters.TOP / "http" / "openapi.json").read_text(encoding="utf-8"))
 METHODS = ("get", "put", "post", "delete")
+# They would take the cluster apart; test_members.py holds them against the document.
+CHANGES_MEMBERS = {"addMember", "removeMember", "transferLeader"}
 OPERATIONS = {
     o["operationId"]: (path, method, item.get("parameters", []) + o.get("parameters", []), o)
-    for path, item in DOCUMENT["paths"].items() for method, o in item.items() if method in METHODS}
+    for path, item in DOCUMENT["paths"].items() for method, o in item.items()
+    if method in METHODS and o["operationId"] not in CHANGES_MEMBERS}
 # What any route answers to a request that is none of its own.
 ANYWHERE = {"405", "413", "414", "431"}
 JUNK = ["", "*", "-1", "1.5", "1e3", str(2**64), "007", "null", "true", "\0", "a&b", '"1"', 'W/"1"',

@@ -50,14 +50,15 @@ static void try_hello(const struct frame *f)
 static void try_handshake(const uint8_t *payload, size_t n)
 {
     struct frame f = {.payload = payload, .payload_len = n};
-    char http_address[PEER_ADDRESS_MAX], reason[HELLO_REASON_MAX];
+    char http_address[PEER_ADDRESS_MAX];
+    struct hello_refusal refusal;
 
     try_hello(&f);
     if (hello_get_welcome(&f, http_address) == ERR_OK) {
         check_text(http_address, sizeof http_address);
     }
-    if (hello_get_refused(&f, reason) == ERR_OK) {
-        check_text(reason, sizeof reason);
+    if (hello_get_refused(&f, &refusal) == ERR_OK) {
+        check_text(refusal.reason, sizeof refusal.reason);
     }
 }
 

@@ -585,11 +585,11 @@ void clients_read(struct node *n, const char *name, uint32_t timeout_ms, bool *r
 
 void clients_ask(struct node *n, const struct service_members *ask, uint32_t timeout_ms)
 {
-    struct client_call *c = make_call(n, timeout_ms);
+    struct client_call *c = clients_call(n, timeout_ms);
 
     c->request.op = SERVICE_MEMBERS;
     c->request.members = mem_copy(ask, sizeof *ask);
-    begin(c);
+    clients_submit(c);
 }
 
 /* --- Life ----------------------------------------------------------------------------------- */

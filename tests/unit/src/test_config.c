@@ -235,6 +235,22 @@ static void test_precedence(void **state)
     config_fini(&config);
 }
 
+#define JOIN_ID "CALLSIGN_CLUSTER_ID=0123456789abcdef0123456789abcdef"
+static void test_joining(void **state)
+{
+    uint8_t id[DATADIR_CLUSTER_ID_BYTES];
+
+    (void)state;
+    assert_runs("--id 4 --join 1=a:1,2=b:1", JOIN_ID);
+    config_cluster_id(&config, id);
+    config_fini(&config);
+    assert_int_equal(id[15], 0xef);
+    assert_refused("--id 4 --join 1=a:1", "", "--join", "needs --cluster-id");
+    assert_refused("--id 4 --join 1=a:1 --initial-cluster 4=127.0.0.1:7101", JOIN_ID, "--join",
+                   "does not go with");
+    assert_refused("--cluster-id 12", "", "--cluster-id", "must be 32 hexadecimal digits");
+}
+
 static void test_a_value_that_another_beats_is_checked(void **state)
 {
     char flags[400];
@@ -255,6 +271,8 @@ static void test_every_option_by_every_way(void **state)
         [CONFIG_OPTION_peer] = "127.0.0.2:7102",
         [CONFIG_OPTION_http] = "[::1]:8102",
         [CONFIG_OPTION_members] = "1=127.0.0.1:7101,2=b:1,3=[::1]:2",
+        [CONFIG_OPTION_join] = "2=b:1,3=[::1]:2",
+        [CONFIG_OPTION_cluster_id] = "0123456789abcdef0123456789abcdef",
         [CONFIG_OPTION_cluster_name] = "blue/7",
         [CONFIG_OPTION_peer_cert] = "/etc/callsignd/replica.crt",
         [CONFIG_OPTION_peer_key] = "/etc/callsignd/replica.key",
@@ -284,6 +302,7 @@ static void test_every_option_by_every_way(void **state)
         /* What does not go without another. */
         const char *with = i == CONFIG_OPTION_peer_cert ? "CALLSIGN_PEER_CA=/ca" : "";
 
+        with = i == CONFIG_OPTION_join ? JOIN_ID : with;
         assert_non_null(VALUES[i]);
         (void)snprintf(text, sizeof text, "--check-config --%s=%s", ROWS[i].name, VALUES[i]);
         assert_int_equal(parse(text, with), CONFIG_EXIT_OK);
@@ -951,6 +970,7 @@ int main(void)
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_precedence),
         cmocka_unit_test(test_a_value_that_another_beats_is_checked),
+        cmocka_unit_test(test_joining),
         cmocka_unit_test(test_every_option_by_every_way),
         cmocka_unit_test(test_integers),
         cmocka_unit_test(test_texts),

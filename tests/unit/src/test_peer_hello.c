@@ -55,7 +55,8 @@ static void test_hello_bytes(void **state)
         '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 0, /* cluster */
         7,   0,   0,   0,   0,   0,   0,   0,                                         /* from */
         9,   0,   0,   0,   0,   0,   0,   0,                                         /* to */
-        3,   0,   'x', ':', '1',                                                      /* address */
+        3,   0,   'x', ':', '1',                                                      /* HTTP */
+        3,   0,   'y', ':', '2',                                                      /* peer */
     };
     struct hello h = example();
     struct buf b;
@@ -64,6 +65,7 @@ static void test_hello_bytes(void **state)
     h.version_max = 0x0302;
     h.to = 9;
     memcpy(h.http_address, "x:1", 4);
+    memcpy(h.peer_address, "y:2", 4);
     buf_init(&b, HELLO_BYTES_MAX);
     hello_put(&b, &h);
     assert_int_equal(b.len, sizeof expected);
@@ -74,7 +76,8 @@ static void test_hello_bytes(void **state)
 static void test_other_lengths(void **state)
 {
     struct hello h = example(), untouched;
-    char address[PEER_ADDRESS_MAX], reason[HELLO_REASON_MAX];
+    char address[PEER_ADDRESS_MAX];
+    struct hello_refusal refusal;
     struct frame f;
     struct buf b;
 
@@ -104,13 +107,13 @@ static void test_other_lengths(void **state)
         assert_int_equal(address[0], n == b.len - 1 ? 'h' : '!');
     }
     buf_reset(&b);
-    hello_put_refused(&b, "because");
+    hello_put_refused(&b, "because", 7);
     buf_put_u8(&b, 0);
     for (size_t n = 0; n <= b.len; n++) {
         f = (struct frame){.payload = b.data, .payload_len = n};
-        reason[0] = '!';
-        assert_int_equal(hello_get_refused(&f, reason), n == b.len - 1 ? ERR_OK : ERR_MALFORMED);
-        assert_int_equal(reason[0], n == b.len - 1 ? 'b' : '!');
+        refusal.reason[0] = '!';
+        assert_int_equal(hello_get_refused(&f, &refusal), n == b.len - 1 ? ERR_OK : ERR_MALFORMED);
+        assert_int_equal(refusal.reason[0], n == b.len - 1 ? 'b' : '!');
     }
     buf_fini(&b);
 }
@@ -139,16 +142,17 @@ static void test_magic_and_reserved(void **state)
 /* What comes from outside goes to logs and to people. */
 static void test_texts_are_printable(void **state)
 {
-    char address[PEER_ADDRESS_MAX], reason[HELLO_REASON_MAX];
+    char address[PEER_ADDRESS_MAX];
+    struct hello_refusal refusal;
     struct frame f;
     struct buf b;
 
     (void)state;
     buf_init(&b, HELLO_BYTES_MAX);
-    hello_put_refused(&b, "a b\n\x1b[2J\x7f\xc3\xa4");
+    hello_put_refused(&b, "a b\n\x1b[2J\x7f\xc3\xa4", 0);
     f = frame_of(&b);
-    assert_int_equal(hello_get_refused(&f, reason), ERR_OK);
-    assert_string_equal(reason, "a b??[2J???");
+    assert_int_equal(hello_get_refused(&f, &refusal), ERR_OK);
+    assert_string_equal(refusal.reason, "a b??[2J???");
     buf_reset(&b);
     buf_put_u16(&b, HELLO_VERSION);
     buf_put_u16(&b, 3);
@@ -161,7 +165,8 @@ static void test_texts_are_printable(void **state)
 
 static void test_texts_are_bounded(void **state)
 {
-    char address[PEER_ADDRESS_MAX] = "as before", reason[HELLO_REASON_MAX] = "as before";
+    char address[PEER_ADDRESS_MAX] = "as before";
+    struct hello_refusal refusal = {.reason = "as before"};
     uint8_t long_text[PEER_ADDRESS_MAX];
     struct frame f;
     struct buf b;
@@ -179,8 +184,8 @@ static void test_texts_are_bounded(void **state)
     buf_put_u16(&b, HELLO_REASON_MAX);
     buf_put(&b, long_text, HELLO_REASON_MAX);
     f = frame_of(&b);
-    assert_int_equal(hello_get_refused(&f, reason), ERR_MALFORMED);
-    assert_string_equal(reason, "as before");
+    assert_int_equal(hello_get_refused(&f, &refusal), ERR_MALFORMED);
+    assert_string_equal(refusal.reason, "as before");
     buf_fini(&b);
 }
 

@@ -49,13 +49,13 @@ static void tear_down(struct rig *r)
 
 static void expect_refused(struct raw *w, const char *expected)
 {
-    char reason[HELLO_REASON_MAX];
+    struct hello_refusal refusal;
     struct frame f;
 
     assert_true(raw_receive(w, &f));
     assert_int_equal(f.type, FRAME_REFUSED);
-    assert_int_equal(hello_get_refused(&f, reason), ERR_OK);
-    assert_string_equal(reason, expected);
+    assert_int_equal(hello_get_refused(&f, &refusal), ERR_OK);
+    assert_string_equal(refusal.reason, expected);
     raw_expect_end(w);
     raw_close(w);
 }

@@ -242,7 +242,7 @@ static void test_refused(void **state)
     (void)set_up(&r, &listener);
     buf_init(&b, 1000);
     buf_init(&payload, HELLO_BYTES_MAX);
-    hello_put_refused(&payload, "go \x01 away\n");
+    hello_put_refused(&payload, "go \x01 away\n", 0);
     put(&b, FRAME_REFUSED, payload.data, payload.len);
     answer_badly(&r, listener, b.data, b.len);
     began_ms = rig_now_ms();

@@ -220,7 +220,10 @@ static int receive(struct stranger *s, char reason[HELLO_REASON_MAX])
     }
     assert_int_equal(frame_decode(bytes, (size_t)rv, &f, &used), ERR_OK);
     if (f.type == FRAME_REFUSED) {
-        assert_int_equal(hello_get_refused(&f, reason), ERR_OK);
+        struct hello_refusal refusal;
+
+        assert_int_equal(hello_get_refused(&f, &refusal), ERR_OK);
+        memcpy(reason, refusal.reason, sizeof refusal.reason);
     }
     return f.type;
 }

@@ -265,7 +265,7 @@ static void test_dials_back(void **state)
     assert_int_equal(peers_add(e->peers, 2, rig_address(2)), ERR_OK);
     raw_accept(&out, &r, listener);
     buf_init(&reason, 100);
-    hello_put_refused(&reason, "not now"); /* the longest pause follows */
+    hello_put_refused(&reason, "not now", 0); /* the longest pause follows */
     raw_send_frame(&out, FRAME_REFUSED, 0, reason.data, reason.len);
     buf_fini(&reason);
     raw_expect_end(&out);
