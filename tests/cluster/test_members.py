@@ -102,7 +102,7 @@ def test_with_certificates_and_tokens(tmp_path):
         cluster.start().wait_ready()
         fourth = cluster.another(4, list(cluster))
         fourth.flags += [*certs.peer_flags(cluster.certs, 4), *certs.http_flags(cluster.certs),
-                         "--token-file", str(cluster.certs / "tokens")]
+                         "--tokens", str(cluster.certs / "tokens")]
         fourth.access = cluster[1].access
         join(cluster, fourth, cluster[2])
         assert cluster[2].ask("DELETE", "/api/cluster/members/4").status == 200
