@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,9 +106,9 @@ static void raise_file_limit(struct front *f)
     f->connections_max = (unsigned)(room * config->http_connections / open) + 1;
     f->watch_streams_max = (unsigned)(room * config->watch_streams / open) + 1;
     log_event(LOG_WARN, "file_limit_low",
-              "files=%llu wanted=%llu http_connections=%u watch_streams=%u action=%s",
-              (unsigned long long)limit.rlim_cur, (unsigned long long)(open + beside),
-              f->connections_max, f->watch_streams_max,
+              "files=%ju wanted=%ju http_connections=%u watch_streams=%u action=%s",
+              (uintmax_t)limit.rlim_cur, (uintmax_t)open + beside, f->connections_max,
+              f->watch_streams_max,
               LOG_Q("raise the hard limit of open files or lower --http-connections and "
                     "--watch-streams"));
 }

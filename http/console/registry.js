@@ -72,6 +72,15 @@ function tellChange(kind, change) {
   tell(kind, `${change.name}${now}`, change.revision);
 }
 
+// All names of a node went at once.
+function forgetNode(node) {
+  for (const [name, entry] of entries) {
+    if (entry.node_id === node) {
+      entries.delete(name);
+    }
+  }
+}
+
 function forget() {
   entries.clear();
   truncated = false;
@@ -88,13 +97,12 @@ function onEvent({event, data}) {
     }
     break;
   case "remove":
+    entries.delete(change.name);
+    tellChange(event, change);
+    break;
   case "node_down":
-    if (change.name !== undefined) {
-      entries.delete(change.name);
-      tellChange(event, change);
-    } else {
-      tell(event, `node ${change.node_id}`, change.revision);
-    }
+    forgetNode(change.node_id);
+    tell(event, `node ${change.node_id}: ${change.removed} names`, change.revision);
     break;
   case "reset":
     forget();
