@@ -11,6 +11,9 @@
 
 enum {
     ATTEMPT_MIN_MS = 50, /* less is not worth an attempt, while there is more */
+    /* A refused write is surely not done; cut short by the deadline, another
+     * attempt would only make that unknown. */
+    WRITE_AGAIN_MIN_MS = 100,
     PAUSE_MIN_MS = 50,
     PAUSE_MAX_MS = 1000, /* what Retry-After says */
     KEY_BYTES = 16,
@@ -299,6 +302,7 @@ void transport_do(struct transport *t, struct link *l, const struct transport_re
                         .result = ret_result};
     char key[LINK_KEY_MAX];
     uint64_t pause = PAUSE_MIN_MS;
+    uint64_t spare_ms = request->kind == TRANSPORT_READ ? 0 : WRITE_AGAIN_MIN_MS;
     enum round round;
 
     ret_result->outcome = TRANSPORT_NOTHING_DONE;
@@ -319,7 +323,7 @@ void transport_do(struct transport *t, struct link *l, const struct transport_re
         }
         wait = transport_jitter_ms(pause);
         now = transport_now_ms();
-        if (now + wait >= request->deadline_ms || !may_repeat(&j, now)) {
+        if (now + wait + spare_ms >= request->deadline_ms || !may_repeat(&j, now)) {
             break;
         }
         (void)poll(NULL, 0, (int)wait);

@@ -1,6 +1,6 @@
 /*
- * The state machine under the real library, one replica with its own disk
- * format: what libraft does with entries, results, snapshots and buffers, and
+ * The state machine under the real library, one replica over the storage of
+ * the daemon: what libraft does with entries, results, snapshots and buffers, and
  * that a close at any moment of a snapshot leaves nothing behind (the leak
  * checker sees to that).
  */
@@ -16,20 +16,19 @@
 
 #include <cmocka.h>
 #include <raft.h>
-#include <raft/uv.h>
 #include <uv.h>
 
 #include "base/buf.h"
 #include "command.h"
 #include "fsm.h"
+#include "storage/storage.h"
 
 enum { THRESHOLD = 16, COMMANDS_AN_ENTRY = 50 };
 
 struct fixture {
     char dir[64];
     uv_loop_t loop;
-    struct raft_uv_transport transport;
-    struct raft_io io;
+    struct storage *storage;
     struct raft raft;
     struct fsm fsm;
     bool closed;
@@ -55,23 +54,19 @@ static bool on_may_snapshot(void *data)
 static void open_replica(struct fixture *f, bool first)
 {
     static const uint8_t key[16] = "test_fsm_libraft";
+    const struct storage_config config = {.path = f->dir, .replica_id = 1};
     struct raft_configuration configuration;
+    char why[STORAGE_WHY_MAX] = "";
 
     assert_int_equal(uv_loop_init(&f->loop), 0);
-    memset(&f->transport, 0, sizeof f->transport);
-    memset(&f->io, 0, sizeof f->io);
-    assert_int_equal(raft_uv_tcp_init(&f->transport, &f->loop), 0);
-    assert_int_equal(raft_uv_init(&f->io, &f->loop, f->dir, &f->transport), 0);
-    /* raft_uv has async_work, but says 1, with which there is no snapshot_async. */
-    f->io.version = 2;
-    raft_uv_set_auto_recovery(&f->io, false);
+    assert_int_equal(storage_open(&f->loop, &config, why, sizeof why, &f->storage), ERR_OK);
     fsm_init(&f->fsm, key, on_fatal, on_may_snapshot, f);
-    assert_int_equal(raft_init(&f->raft, &f->io, &f->fsm.raft_fsm, 1, "127.0.0.1:0"), 0);
+    assert_int_equal(raft_init(&f->raft, storage_raft_io(f->storage), &f->fsm.raft_fsm, 1, "1"), 0);
     raft_set_snapshot_threshold(&f->raft, THRESHOLD);
     raft_set_snapshot_trailing(&f->raft, 4);
     if (first) {
         raft_configuration_init(&configuration);
-        assert_int_equal(raft_configuration_add(&configuration, 1, "127.0.0.1:0", RAFT_VOTER), 0);
+        assert_int_equal(raft_configuration_add(&configuration, 1, "1", RAFT_VOTER), 0);
         assert_int_equal(raft_bootstrap(&f->raft, &configuration), 0);
         raft_configuration_close(&configuration);
     }
@@ -93,12 +88,9 @@ static void close_replica(struct fixture *f)
     while (!f->closed) {
         uv_run(&f->loop, UV_RUN_ONCE);
     }
-    raft_uv_close(&f->io);
-    raft_uv_tcp_close(&f->transport);
+    storage_close(f->storage);
     fsm_fini(&f->fsm);
-    while (uv_loop_close(&f->loop) == UV_EBUSY) {
-        uv_run(&f->loop, UV_RUN_ONCE);
-    }
+    assert_int_equal(uv_loop_close(&f->loop), 0);
 }
 
 static void on_apply(struct raft_apply *request, int status, void *result)
