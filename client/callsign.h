@@ -488,15 +488,6 @@ typedef bool (*callsign_bytes_cb)(void *data, const char *bytes, size_t n);
 enum callsign_result callsign_fetch(struct callsign *c, const char *path, callsign_bytes_cb sink,
                                     void *data, struct callsign_answer *ret_answer);
 
-/* Gives the next bytes, up to n: how many; 0 at the end, -1 to give up. NULL and
- * 0 to begin, once more for each endpoint that is tried: 0, or -1. */
-typedef long (*callsign_source_cb)(void *data, char *ret_bytes, size_t n);
-
-/* Replaces all that is registered by a snapshot that callsign_fetch() got from
- * "/api/snapshot". Sent once. DONE INVALID REFUSED UNAVAILABLE UNKNOWN FAILED */
-enum callsign_result callsign_restore(struct callsign *c, callsign_source_cb source, void *data,
-                                      struct callsign_answer *ret_answer);
-
 #ifdef __cplusplus
 }
 #endif

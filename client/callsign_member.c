@@ -81,20 +81,3 @@ enum callsign_result callsign_transfer_leader(struct callsign *c, uint64_t to,
     }
     return call_end(&call);
 }
-
-enum callsign_result callsign_restore(struct callsign *c, callsign_source_cb source, void *data,
-                                      struct callsign_answer *ret_answer)
-{
-    struct call call;
-
-    (void)call_check(ret_answer, NULL, 0);
-    if (!begin(&call, c, 0, ret_answer)) {
-        return ret_answer->result;
-    }
-    text_put_string(call.target, "/api/snapshot");
-    call.request.link.source = source;
-    call.request.link.data = data;
-    call.request.link.type = "application/octet-stream";
-    (void)call_send(&call, "PUT", TRANSPORT_ONCE);
-    return call_end(&call);
-}

@@ -288,8 +288,6 @@ enum callsign_result command_run(struct callsign *c, const struct options *o, en
         [OPTIONS_MEMBER_ADD] = command_member_add,
         [OPTIONS_MEMBER_REMOVE] = command_member_remove,
         [OPTIONS_MEMBER_LEAD] = command_member_lead,
-        [OPTIONS_SNAPSHOT_SAVE] = command_snapshot_save,
-        [OPTIONS_SNAPSHOT_RESTORE] = command_snapshot_restore,
         [OPTIONS_STATUS] = command_status,
         [OPTIONS_HEALTH] = command_health,
         [OPTIONS_VERSION_COMMAND] = command_version,

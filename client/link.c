@@ -133,7 +133,6 @@ static struct curl_slist *common_headers(const struct link_config *config)
 }
 
 static size_t on_body(char *bytes, size_t size, size_t count, void *data);
-static size_t on_source(char *bytes, size_t size, size_t count, void *data);
 static int on_progress(void *data, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal,
                        curl_off_t ulnow);
 static curl_socket_t on_open(void *data, curlsocktype purpose, struct curl_sockaddr *address);
@@ -156,7 +155,6 @@ static bool set_options(struct link *l)
     (void)curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, l);
-    (void)curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_source);
     (void)curl_easy_setopt(curl, CURLOPT_READDATA, l);
     (void)curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
     (void)curl_easy_setopt(curl, CURLOPT_XFERINFODATA, l);
@@ -267,15 +265,6 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *data)
     return l->answer.body.failed ? 0 : size * count;
 }
 
-static size_t on_source(char *bytes, size_t size, size_t count, void *data)
-{
-    struct link *l = data;
-    long n =
-        l->request->source != NULL ? l->request->source(l->request->data, bytes, size * count) : 0;
-
-    return n < 0 ? CURL_READFUNC_ABORT : (size_t)n;
-}
-
 static int on_progress(void *data, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal,
                        curl_off_t ulnow)
 {
@@ -319,9 +308,8 @@ static struct curl_slist *own_headers(const struct link *l, const struct link_re
 {
     struct curl_slist *list = common_headers(l->config);
 
-    if (list != NULL && (request->body != NULL || request->source != NULL)) {
-        list = append_value(
-            list, "Content-Type: ", request->type != NULL ? request->type : "application/json");
+    if (list != NULL && request->body != NULL) {
+        list = append(list, "Content-Type: application/json");
     }
     if (list != NULL && request->condition != NULL) {
         list = append(list, request->condition);
@@ -335,10 +323,7 @@ static struct curl_slist *own_headers(const struct link *l, const struct link_re
 /* Method and body. */
 static bool set_method(CURL *curl, const struct link_request *request)
 {
-    if (request->source != NULL) {
-        (void)curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
-        (void)curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)-1);
-    } else if (request->body != NULL) {
+    if (request->body != NULL) {
         (void)curl_easy_setopt(curl, CURLOPT_POST, 1L);
         (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body);
         (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(request->body));
@@ -475,17 +460,10 @@ static enum link_attempt transfer(struct link *l, const char *endpoint, char *re
     return attempt;
 }
 
-static bool begin_streams(const struct link_request *request)
-{
-    return (request->sink == NULL || request->sink(request->data, NULL, 0)) &&
-           (request->source == NULL || request->source(request->data, NULL, 0) == 0);
-}
-
 enum link_attempt link_try(struct link *l, const char *endpoint, const struct link_request *request,
                            uint64_t timeout_ms, char *ret_why)
 {
-    bool plain = request->body == NULL && request->source == NULL && request->condition == NULL &&
-                 request->key == NULL;
+    bool plain = request->body == NULL && request->condition == NULL && request->key == NULL;
     struct curl_slist *list = plain ? l->plain : own_headers(l, request);
     enum link_attempt attempt = LINK_UNREACHABLE;
 
@@ -495,7 +473,9 @@ enum link_attempt link_try(struct link *l, const char *endpoint, const struct li
     text_put_string(&l->url, endpoint);
     text_put_string(&l->url, request->target);
     set_limits(l->curl, request, timeout_ms);
-    if (list != NULL && !l->url.failed && begin_streams(request) && set_method(l->curl, request) &&
+    if (list != NULL && !l->url.failed &&
+        (request->sink == NULL || request->sink(request->data, NULL, 0)) &&
+        set_method(l->curl, request) &&
         curl_easy_setopt(l->curl, CURLOPT_URL, text_string(&l->url)) == CURLE_OK) {
         (void)curl_easy_setopt(l->curl, CURLOPT_HTTPHEADER, list);
         attempt = transfer(l, endpoint, ret_why);

@@ -49,18 +49,14 @@ enum link_attempt {
 struct link_request {
     const char *method;
     const char *target;    /* path and query, encoded */
-    const char *body;      /* NULL: none, or `source` gives it */
-    const char *type;      /* of the body; NULL: JSON */
+    const char *body;      /* JSON; NULL: none */
     const char *condition; /* a whole header line, or NULL */
     const char *key;       /* Idempotency-Key, or NULL */
     bool fresh;            /* on a new connection: libcurl sends nothing twice there */
     /* Where the bytes of a 200 go, in pieces; NULL: into the answer's body.
      * Each attempt begins with NULL, 0. False ends the transfer. */
     bool (*sink)(void *data, const char *bytes, size_t n);
-    /* Where the body comes from, up to `n` bytes a time; 0 at its end, -1 to
-     * end the transfer. Each attempt begins with NULL, 0. */
-    long (*source)(void *data, char *ret_bytes, size_t n);
-    void *data;
+    void *data; /* the sink's */
     /* A stream: no time limit, but it ends when nothing comes for so long. */
     uint64_t idle_ms;
 };

@@ -22,9 +22,9 @@ struct rawhttp {
 };
 
 struct rawhttp_answer {
-    int status;       /* 0: the connection ended, or nothing came in time */
-    bool closed;      /* the connection ended before a whole answer */
-    char head[8192];  /* status line and headers, NUL-terminated */
+    int status;            /* 0: the connection ended, or nothing came in time */
+    bool closed;           /* the connection ended before a whole answer */
+    char head[8192];       /* status line and headers, NUL-terminated */
     char body[256 * 1024]; /* NUL-terminated */
     size_t body_len;
 };
