@@ -587,6 +587,7 @@ void config_fini(struct config *c)
     free(c->data_dir);
     free(c->peer);
     free(c->http);
+    free(c->cluster_id);
     free(c->cluster_name);
     free(c->peer_cert);
     free(c->peer_key);
