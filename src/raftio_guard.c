@@ -60,6 +60,40 @@ static void on_barrier(struct raft_barrier *b, int status)
     }
 }
 
+static bool votes_alone(const struct raft *r)
+{
+    unsigned voters = 0;
+
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        voters += r->configuration.servers[i].role == RAFT_VOTER;
+    }
+    return voters == 1;
+}
+
+/* R16. The only voter becomes leader without an election, at its start and when
+ * its timer runs out, in whatever term it is: the one in which it, or the
+ * leader before it, may have sent entries to learners that its own disk never
+ * got. Its next entries would have their index and term (Raft, figure 3, Log
+ * Matching). It has sent and appended nothing yet. */
+static void take_own_term(struct guard *g)
+{
+    struct raft *r = g->raft;
+
+    if (!on(g, 16) || !votes_alone(r)) {
+        return;
+    }
+    /* Each ends the process where it fails (R4). */
+    if (r->io->set_term(r->io, r->current_term + 1) != 0) {
+        return;
+    }
+    r->current_term++;
+    r->voted_for = 0;
+    if (r->io->set_vote(r->io, r->id) == 0) {
+        r->voted_for = r->id;
+    }
+    hit(g, 16);
+}
+
 void guard_take_office(struct guard *g)
 {
     struct raft *r = g->raft;
@@ -68,6 +102,7 @@ void guard_take_office(struct guard *g)
     if (r->state != RAFT_LEADER || g->office_term == r->current_term || g->barrier_busy) {
         return;
     }
+    take_own_term(g);
     memset(g->parked, 0, sizeof g->parked);
     g->barrier.data = g;
     g->barrier_busy = true;

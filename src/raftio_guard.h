@@ -36,6 +36,8 @@
  *       yet that it votes refuses its   leader that has fallen silent
  *       vote, and believes in a dead
  *       leader for ever
+ *   R16 the only voter makes itself     it takes a term of its own before it
+ *       leader without a new term       appends or sends anything
  *
  * Threads: the core thread. `off` is for the simulation, which proves with it
  * that each rule is needed; nothing else sets it.
@@ -49,7 +51,7 @@
 
 #include "base/err.h"
 
-enum { GUARD_RULES = 16, GUARD_PARKED_MAX = 16 };
+enum { GUARD_RULES = 17, GUARD_PARKED_MAX = 16 };
 
 /* Must not return. */
 typedef void (*guard_fatal_cb)(void *data, enum err err, const char *what);

@@ -170,7 +170,7 @@ struct service_metrics {
     uint64_t outcomes_unknown, refused_no_leader, refused_overloaded;
     uint64_t snapshots_taken, snapshots_restored, snapshot_bytes;
     uint64_t history_changes;
-    uint64_t guard_hits[16];      /* by rule number, R1 is [1] */
+    uint64_t guard_hits[17];      /* by rule number, R1 is [1] */
     uint64_t peer_cert_not_after; /* seconds since 1970; 0: links without TLS */
     uint64_t peers_connected, peer_bytes_in, peer_bytes_out, peer_frames_dropped;
     uint64_t loop_stall_max_us; /* longest turn of the core loop */
