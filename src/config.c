@@ -584,18 +584,8 @@ enum config_action config_parse(char *const *argv, char *const *envp, struct con
 
 void config_fini(struct config *c)
 {
-    free(c->data_dir);
-    free(c->peer);
-    free(c->http);
-    free(c->cluster_id);
-    free(c->cluster_name);
-    free(c->peer_cert);
-    free(c->peer_key);
-    free(c->peer_ca);
-    free(c->http_cert);
-    free(c->http_key);
-    free(c->token_file);
-    config_value_clear_members(&c->members);
-    config_value_clear_members(&c->join);
+    for (unsigned i = 0; i < CONFIG_VALUES_N; i++) {
+        config_value_clear(c, (enum config_option)i);
+    }
     memset(c, 0, sizeof *c);
 }

@@ -329,6 +329,31 @@ static void format_members(const struct config_members *m, struct buf *out)
     }
 }
 
+void config_value_clear(struct config *c, enum config_option option)
+{
+    const struct config_spec *spec = &config_specs[option];
+    void *field = (char *)c + spec->offset;
+    char **text = field;
+
+    switch (spec->type) {
+    case CONFIG_TYPE_TEXT:
+    case CONFIG_TYPE_PATH:
+    case CONFIG_TYPE_ADDRESS:
+        free(*text);
+        *text = NULL;
+        break;
+    case CONFIG_TYPE_MEMBERS:
+        config_value_clear_members(field);
+        break;
+    case CONFIG_TYPE_U64:
+    case CONFIG_TYPE_U32:
+    case CONFIG_TYPE_LEVEL:
+    case CONFIG_TYPE_BOOL:
+    case CONFIG_TYPE_ACTION:
+        break;
+    }
+}
+
 void config_value_format(const struct config *c, enum config_option option, struct buf *out)
 {
     const struct config_spec *spec = &config_specs[option];

@@ -42,6 +42,9 @@ bool config_value_set(struct config *c, enum config_option option, const char *t
 /* Appends the text that would set the value again. */
 void config_value_format(const struct config *c, enum config_option option, struct buf *out);
 
+/* Releases what the value owns, and forgets it. */
+void config_value_clear(struct config *c, enum config_option option);
+
 /* Releases the members and forgets them. */
 void config_value_clear_members(struct config_members *m);
 

@@ -93,6 +93,17 @@ struct guard {
     raft_index committed_index;
 };
 
+/* For the guard's own files: whether a rule is on, and that it acted. */
+static inline bool guard_on(const struct guard *g, unsigned rule)
+{
+    return (g->off & (1u << rule)) == 0;
+}
+
+static inline void guard_hit(struct guard *g, unsigned rule)
+{
+    g->hits[rule]++;
+}
+
 void guard_init(struct guard *g, struct raft *raft, guard_fatal_cb fatal, void *data);
 void guard_fini(struct guard *g);
 

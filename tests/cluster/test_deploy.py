@@ -36,8 +36,9 @@ def variables_of_the_daemon():
 # --- The service manager ------------------------------------------------------
 
 
-def test_it_tells_the_service_manager(folder):
-    """READY once it listens, who leads, that it lives, and that it stops."""
+@pytest.fixture
+def managed(folder):
+    """A replica under a service manager, and the manager's end of the socket."""
     path = folder / "notify"
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     manager.bind(str(path))
@@ -45,46 +46,40 @@ def test_it_tells_the_service_manager(folder):
     replica = clusters.Replica(folder, 1)
     replica.wrapper = ["env", f"NOTIFY_SOCKET={path}", "WATCHDOG_USEC=600000"]
     replica.start()
-    seen = [manager.recv(4096).decode()]
-    try:
-        assert seen[0] == "READY=1"
-        replica.wait_ready()
-        while {"WATCHDOG=1", "STATUS=ready, replica 1 leads"} - set(seen):
-            seen.append(manager.recv(4096).decode())
-        assert replica.terminate() == 0
-        while seen[-1] != "STOPPING=1":
-            seen.append(manager.recv(4096).decode())
-    finally:
-        if replica.running:
-            replica.kill()
-        manager.close()
-
-
-def test_the_watchdog_starves_when_the_core_stands_still(folder):
-    path = folder / "notify"
-    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    manager.bind(str(path))
-    manager.settimeout(clusters.WAIT_S)
-    replica = clusters.Replica(folder, 1)
-    replica.wrapper = ["env", f"NOTIFY_SOCKET={path}", "WATCHDOG_USEC=600000"]
-    replica.start()
-    try:
-        replica.wait_ready()
-        replica.pause()
-        manager.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            while True:
-                manager.recv(4096)
-        manager.settimeout(1.0)
-        with pytest.raises(TimeoutError):
-            manager.recv(4096)
-        replica.resume()
-        manager.settimeout(clusters.WAIT_S)
-        while manager.recv(4096) != b"WATCHDOG=1":
-            pass
-    finally:
+    yield replica, manager
+    if replica.running:
         replica.kill()
-        manager.close()
+    manager.close()
+
+
+def test_it_tells_the_service_manager(managed):
+    """READY once it listens, who leads, that it lives, and that it stops."""
+    replica, manager = managed
+    seen = [manager.recv(4096).decode()]
+    assert seen[0] == "READY=1"
+    replica.wait_ready()
+    while {"WATCHDOG=1", "STATUS=ready, replica 1 leads"} - set(seen):
+        seen.append(manager.recv(4096).decode())
+    assert replica.terminate() == 0
+    while seen[-1] != "STOPPING=1":
+        seen.append(manager.recv(4096).decode())
+
+
+def test_the_watchdog_starves_when_the_core_stands_still(managed):
+    replica, manager = managed
+    replica.wait_ready()
+    replica.pause()
+    manager.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            manager.recv(4096)
+    manager.settimeout(1.0)
+    with pytest.raises(TimeoutError):
+        manager.recv(4096)
+    replica.resume()
+    manager.settimeout(clusters.WAIT_S)
+    while manager.recv(4096) != b"WATCHDOG=1":
+        pass
 
 
 def test_the_unit_is_sound(folder):

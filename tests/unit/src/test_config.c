@@ -14,29 +14,9 @@
 
 #include <cmocka.h>
 
-#include "config.h"
+#include "config_rows.h"
 
 enum { ARGS_MAX = 24, OUTPUT_MAX = 64 << 10 };
-
-struct row {
-    const char *type;
-    const char *name;
-    const char *env;
-    const char *fallback;
-    uint64_t min;
-    uint64_t max;
-    const char *arg;
-    const char *help;
-};
-
-static const struct row ROWS[] = {
-#define CONFIG_VALUE(FIELD, TYPE, NAME, ENV, DEFAULT, MIN, MAX, ARG, HELP)                         \
-    {#TYPE, NAME, ENV, DEFAULT, MIN, MAX, ARG, HELP},
-#define CONFIG_ACTION(ID, NAME, ENV, ARG, HELP) {"ACTION", NAME, ENV, "", 0, 0, ARG, HELP},
-#include "config_options.def"
-};
-
-enum { ROWS_N = sizeof ROWS / sizeof ROWS[0] };
 
 static char folder[256];
 static char path[300]; /* of the configuration file */
