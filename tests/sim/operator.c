@@ -55,12 +55,44 @@ static bool survives(const struct world *w, const struct member_set *set, const 
     return without <= (voters - 1) / 2;
 }
 
+static bool carries_request(const struct simnet_line *l)
+{
+    for (const struct list *at = l->frames.next; at != &l->frames; at = at->next) {
+        if (LIST_ENTRY(at, const struct simnet_frame, link)->type == FRAME_MEMBERS) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether what was asked may still be carried out. Who asked may long have heard
+ * "unknown": the leader lets a request wait for as long again, from when it got
+ * it and by its own clock. */
+static bool is_under_way(const struct world *w)
+{
+    if (w->now_us < w->operator.busy_until_us) {
+        return true;
+    }
+    for (unsigned i = 0; i < w->size; i++) {
+        const struct node *n = &w->nodes[i];
+
+        if (n->up && !n->puppet && n->core->members.waiting_count > 0) {
+            return true;
+        }
+        for (unsigned j = 0; j < w->size; j++) {
+            if (carries_request(&w->net.lines[i][j])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 bool operator_may_lose(const struct world *w, const struct node *n)
 {
     struct member_set set;
 
-    if (w->now_us <
-        w->operator.busy_until_us ||(w->members.index != 0 && !survives(w, &w->members, n))) {
+    if (is_under_way(w) || (w->members.index != 0 && !survives(w, &w->members, n))) {
         return false;
     }
     for (unsigned i = 0; i < w->size; i++) {
@@ -98,7 +130,7 @@ bool operator_is_done(const struct world *w)
             return false;
         }
     }
-    return w->now_us >= w->operator.busy_until_us;
+    return !is_under_way(w);
 }
 
 /* --- Asking ------------------------------------------------------------------------ */

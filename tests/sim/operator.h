@@ -23,7 +23,7 @@ struct world;
 struct operator
 {
     bool on;
-    uint64_t busy_until_us; /* a request may still be on its way */
+    uint64_t busy_until_us; /* until then it asks little else: a request may be on its way */
     unsigned asked;         /* requests that were not answered */
     uint64_t gap_us;
 };
