@@ -65,7 +65,7 @@ static bool votes_alone(const struct raft *r)
  * leader before it, may have sent entries to learners that its own disk never
  * got. Its next entries would have their index and term (Raft, figure 3, Log
  * Matching). It has sent and appended nothing yet. */
-static void take_own_term(struct guard *g)
+void guard_take_own_term(struct guard *g)
 {
     struct raft *r = g->raft;
 
@@ -92,7 +92,7 @@ void guard_take_office(struct guard *g)
     if (r->state != RAFT_LEADER || g->office_term == r->current_term || g->barrier_busy) {
         return;
     }
-    take_own_term(g);
+    guard_take_own_term(g);
     memset(g->parked, 0, sizeof g->parked);
     g->barrier.data = g;
     g->barrier_busy = true;

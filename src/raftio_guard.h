@@ -134,6 +134,8 @@ void guard_watch_snapshot(struct guard *g, raft_time now_ms);
 void guard_hold_elections(struct guard *g, raft_time now_ms);
 /* R1. After each event: submits the barrier of a new leader. */
 void guard_take_office(struct guard *g);
+/* R16. The first thing in office. */
+void guard_take_own_term(struct guard *g);
 /* R1: true when the result was kept for later. */
 bool guard_park_result(struct guard *g, const struct raft_message *m);
 /* R1: takes one parked result out; false when there is none (any more). */

@@ -327,6 +327,50 @@ static void test_r15_lends_its_vote(void **state)
     raft_configuration_close(&w->raft.configuration);
 }
 
+static raft_term written_term;
+static raft_id written_vote;
+
+static int on_set_term(struct raft_io *io, raft_term term)
+{
+    (void)io;
+    written_term = term;
+    written_vote = 0; /* as the disk does */
+    return 0;
+}
+
+static int on_set_vote(struct raft_io *io, raft_id id)
+{
+    (void)io;
+    written_vote = id;
+    return 0;
+}
+
+static void test_r16_takes_a_term_of_its_own(void **state)
+{
+    struct world *w = *state;
+    struct raft_io io = {.set_term = on_set_term, .set_vote = on_set_vote};
+
+    w->raft.io = &io;
+    w->raft.voted_for = 2;
+    written_term = 0;
+    with_role(w, RAFT_VOTER);
+    assert_int_equal(raft_configuration_add(&w->raft.configuration, 7, "7", RAFT_VOTER), 0);
+    guard_take_own_term(&w->guard); /* of two: somebody elected it */
+    assert_int_equal(written_term, 0);
+    w->raft.configuration.servers[1].role = RAFT_STANDBY;
+    w->guard.off = 1u << 16;
+    guard_take_own_term(&w->guard);
+    assert_int_equal(w->raft.current_term, 5);
+    w->guard.off = 0;
+    guard_take_own_term(&w->guard);
+    assert_int_equal(written_term, 6);
+    assert_int_equal(written_vote, 1);
+    assert_int_equal(w->raft.current_term, 6);
+    assert_int_equal(w->raft.voted_for, 1);
+    assert_int_equal(w->guard.hits[16], 1);
+    raft_configuration_close(&w->raft.configuration);
+}
+
 static void test_r15_forgets_a_silent_leader(void **state)
 {
     struct world *w = *state;
@@ -450,6 +494,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_r11_rejections_carry_the_own_term, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_r12_clamps_commit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_r15_lends_its_vote, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_r16_takes_a_term_of_its_own, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_r15_forgets_a_silent_leader, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_r13_trims_below_the_snapshot, set_up, tear_down),
     };
