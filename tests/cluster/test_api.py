@@ -324,14 +324,14 @@ def test_metrics(replica, name):
         if not line.startswith("#"):
             names.add(line.split("{")[0].split()[0])
             float(line.rpartition(" ")[2])
-    assert all(n.startswith("callsign_") for n in names)
+    assert all(n.startswith(("callsign_", "process_")) for n in names)
     for part in ("http_requests_total", "http_request_duration_seconds_bucket", "is_leader"):
         assert "callsign_" + part in names
 
 
 def test_no_such_route(replica):
     with replica.api() as a:
-        for target in ("/", "/api", "/api/", "/api/registryx", "/api/cluster/", "/apix/registry/a",
+        for target in ("/index.html", "/api", "/api/", "/api/registryx", "/api/cluster/", "/apix/registry/a",
                        "/livez/x", "//api/cluster", "/API/cluster"):
             check_problem(a.request("GET", target), 404, "route_not_found")
 
