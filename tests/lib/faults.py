@@ -9,6 +9,7 @@ import re
 import shutil
 import struct
 import subprocess
+import threading
 
 import pytest
 
@@ -49,6 +50,25 @@ def deadly(replica, calls, when):
     return injected(replica, calls, f"signal=SIGKILL:when={when}")
 
 
+def _is_dead(pid):
+    """All of its threads have ended."""
+    states = []
+    for status in pathlib.Path(f"/proc/{pid}/task").glob("*/status"):
+        with contextlib.suppress(OSError):
+            states.append(re.search(r"^State:\s+(\w)", status.read_text(), re.M)[1])
+    return set(states) <= {"Z", "X"}
+
+
+def _let_go_of_the_dead(tracer, pid, over):
+    """strace 6.1 may sleep on when all threads of what it traces died at once;
+    then the kernel keeps the dead from their parent for as long as strace lives."""
+    seen_dead = 0
+    while seen_dead < 10 and not over.wait(0.1):
+        seen_dead = seen_dead + 1 if _is_dead(pid) else 0
+    if seen_dead and tracer.poll() is None:
+        tracer.kill()
+
+
 @contextlib.contextmanager
 def injected(replica, calls, what):
     """From here on some of these calls of a running daemon go as `what` says,
@@ -59,11 +79,17 @@ def injected(replica, calls, what):
             ["strace", "-f", "-o", "/dev/null", "-e", f"trace={calls}", "-e",
              f"inject={calls}:{what}", "-p", str(replica.process.pid)],
             stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+    over = threading.Event()
+    watcher = threading.Thread(target=_let_go_of_the_dead,
+                               args=(tracer, replica.process.pid, over))
+    watcher.start()
     try:
         clusters.eventually("strace is attached", lambda: "attached" in said.read_text()
                             or tracer.poll() is not None)
         yield
     finally:
+        over.set()
+        watcher.join()
         if tracer.poll() is None:
             tracer.terminate()
         tracer.wait()
