@@ -77,7 +77,8 @@ def hello(cluster, sender, receiver, cluster_id=None):
     """HELLO as docs/protocol.md has it."""
     cluster_id = cluster_id or bytes.fromhex(cluster[1].state()["cluster_id"])
     payload = (b"CALLSIGN" + struct.pack("<HHI", 1, 1, 0) + cluster_id
-               + struct.pack("<QQH", sender, receiver, 1) + b"x")
+               + struct.pack("<QQ", sender, receiver)
+               + struct.pack("<H", 1) + b"x" + struct.pack("<H", 1) + b"y")
     rest = struct.pack("<BBHIQ", 1, 1, 0, 0, 0) + payload
     return struct.pack("<II", len(payload), crc32c(rest)) + rest
 
