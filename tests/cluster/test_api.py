@@ -331,8 +331,8 @@ def test_metrics(replica, name):
 
 def test_no_such_route(replica):
     with replica.api() as a:
-        for target in ("/index.html", "/api", "/api/", "/api/registryx", "/api/cluster/", "/apix/registry/a",
-                       "/livez/x", "//api/cluster", "/API/cluster"):
+        for target in ("/index.html", "/api", "/api/", "/api/registryx", "/api/cluster/",
+                       "/apix/registry/a", "/livez/x", "//api/cluster", "/API/cluster"):
             check_problem(a.request("GET", target), 404, "route_not_found")
 
 
