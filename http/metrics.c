@@ -35,7 +35,8 @@ static const struct {
     CORE("callsign_has_leader", GAUGE, has_leader, "1 while this replica knows a leader."),
     CORE("callsign_leader_changes_total", COUNTER, leader_changes,
          "Times this replica learnt of another leader."),
-    CORE("callsign_elections_total", COUNTER, elections, "Elections this replica stood in."),
+    CORE("callsign_elections_total", COUNTER, elections,
+         "Terms this replica saw begin, each with an election."),
     CORE("callsign_commands_applied_total", COUNTER, commands_applied,
          "Commands applied to the registry."),
     CORE("callsign_entries_proposed_total", COUNTER, entries_proposed,
@@ -60,6 +61,8 @@ static const struct {
     CORE("callsign_snapshots_restored_total", COUNTER, snapshots_restored,
          "Snapshots restored, from disk or from the leader."),
     CORE("callsign_snapshot_bytes", GAUGE, snapshot_bytes, "Size of the last snapshot."),
+    CORE("callsign_snapshot_index", GAUGE, snapshot_index,
+         "Log index up to which the newest snapshot on the disk goes."),
     CORE("callsign_peer_certificate_expiry_seconds", GAUGE, peer_cert_not_after,
          "When this replica's certificate for the links ends, in seconds since 1970; 0 without "
          "TLS."),
@@ -159,6 +162,10 @@ static const struct {
 } core_histograms[] = {
     {"callsign_commit_duration_seconds", offsetof(struct service_metrics, commit),
      "Time from the proposal of a log entry to its application, at the leader."},
+    {"callsign_apply_duration_seconds", offsetof(struct service_metrics, apply),
+     "Time in which the registry applied a log entry."},
+    {"callsign_snapshot_duration_seconds", offsetof(struct service_metrics, snapshots),
+     "Time from the beginning of a snapshot until it was on the disk."},
     {"callsign_storage_write_duration_seconds", offsetof(struct service_metrics, storage_write),
      "Time of a synced write to the log."},
 };

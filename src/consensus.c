@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/check.h"
 #include "base/mem.h"
 #include "command.h"
+#include "consensus_stats.h"
 
 enum {
     /* raftio tells when a snapshot was lost with its link, and does not begin
@@ -130,9 +130,10 @@ enum err consensus_init(struct consensus *c, const struct consensus_config *conf
         c->flights[i].slots = mem_zalloc(COMMAND_BATCH_COUNT_MAX, sizeof(struct proposal *));
     }
     fsm_init(&c->fsm, config->hash_key, on_fsm_fatal, on_may_snapshot, c);
+    consensus_stats_init(c);
     raftio_init(&c->raftio, &c->raft, &rio);
     raftio_address(config->id, address);
-    rv = raft_init(&c->raft, &c->raftio.io, &c->fsm.raft_fsm, config->id, address);
+    rv = raft_init(&c->raft, &c->raftio.io, &c->timed_fsm, config->id, address);
     if (rv != 0) {
         snprintf(errmsg, errmsg_len, "%s",
                  c->raft.errmsg[0] != '\0' ? c->raft.errmsg : raft_strerror(rv));
@@ -271,15 +272,6 @@ static struct consensus_flight *free_flight(struct consensus *c)
     return NULL;
 }
 
-/* The clock of the machine, also in the simulation: nothing depends on it. */
-static uint64_t statistics_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 static void on_applied(struct raft_apply *req, int status, void *result)
 {
     struct consensus_flight *f = req->data;
@@ -304,7 +296,7 @@ static void on_applied(struct raft_apply *req, int status, void *result)
         }
     }
     if (status == 0) {
-        histogram_add(&c->stats.commit, statistics_ns() - f->began_ns);
+        histogram_add(&c->stats.commit, consensus_stats_now_ns() - f->began_ns);
     }
     f->busy = false;
 }
@@ -372,7 +364,7 @@ void consensus_flush(struct consensus *c)
         fill(c, f, &entry);
         f->apply.data = f;
         f->busy = true;
-        f->began_ns = statistics_ns();
+        f->began_ns = consensus_stats_now_ns();
         rv = raft_apply(&c->raft, &f->apply, &entry, 1, on_applied);
         if (rv != 0) {
             raft_free(entry.base);
@@ -406,6 +398,7 @@ void consensus_observe(struct consensus *c)
         c->seen_term = c->raft.current_term;
         c->stats.elections++;
     }
+    consensus_stats_observe(c);
 }
 
 /* --- Handing leadership over -------------------------------------------------- */
@@ -521,6 +514,11 @@ uint64_t consensus_last_term(const struct consensus *c)
 uint64_t consensus_stored_index(const struct consensus *c)
 {
     return c->raft.last_stored;
+}
+
+uint64_t consensus_snapshot_index(const struct consensus *c)
+{
+    return c->raftio.snapshot_index;
 }
 
 const char *consensus_state(const struct consensus *c)

@@ -81,14 +81,18 @@ const struct member *consensus_find_member(const struct member_set *set, uint64_
 
 struct consensus_stats {
     uint64_t entries_proposed, commands_proposed, outcomes_unknown, leader_changes, elections;
-    struct histogram commit; /* of entries, from raft_apply() to their application */
-    uint64_t changes;        /* of the configuration, begun here */
+    struct histogram commit;    /* of entries, from raft_apply() to their application */
+    struct histogram apply;     /* of entries, by the state machine */
+    struct histogram snapshots; /* own ones, from the view to the disk, failed ones as well */
+    uint64_t snapshot_began_ns; /* the one under way; 0: there is none */
+    uint64_t changes;           /* of the configuration, begun here */
 };
 
 struct consensus {
     struct raft raft;
     struct raftio raftio;
     struct fsm fsm;
+    struct raft_fsm timed_fsm; /* what libraft knows: `fsm`, with a watch on it */
     struct consensus_config config;
     struct list queue;
     unsigned queued;
@@ -192,6 +196,8 @@ uint64_t consensus_applied_index(const struct consensus *c);
 uint64_t consensus_last_term(const struct consensus *c);
 uint64_t consensus_last_index(const struct consensus *c);
 uint64_t consensus_stored_index(const struct consensus *c);
+/* The last entry in the newest snapshot on the disk; 0: there is none. */
+uint64_t consensus_snapshot_index(const struct consensus *c);
 const char *consensus_state(const struct consensus *c);
 /* No vote was ever given or asked for and nothing is in the log but the
  * bootstrap: this replica's past is empty. */

@@ -85,8 +85,11 @@ void core_fill_metrics(const struct core *c, struct service_metrics *ret_metrics
     m->snapshots_taken = k->fsm.snapshots_taken;
     m->snapshots_restored = k->fsm.restores;
     m->snapshot_bytes = k->fsm.snapshot_bytes;
+    m->snapshot_index = consensus_snapshot_index(k);
     m->history_changes = history_count(k->fsm.history);
     m->commit = k->stats.commit;
+    m->apply = k->stats.apply;
+    m->snapshots = k->stats.snapshots;
     for (unsigned i = 0; i < GUARD_RULES; i++) {
         m->guard_hits[i] = k->raftio.guard.hits[i];
     }

@@ -177,6 +177,9 @@ static void on_put(struct raft_io_snapshot_put *req, int status)
     struct guard *g = &x->guard;
 
     free(req->data);
+    if (status == 0) {
+        x->snapshot_index = p.index;
+    }
     if (p.install) {
         g->installing = false;
         stop_on_error(x, "writing the leader's snapshot failed", status);
@@ -245,6 +248,7 @@ static int on_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
         } else if (*snapshot != NULL) {
             x->last_term = (*snapshot)->term;
         }
+        x->snapshot_index = *snapshot != NULL ? (*snapshot)->index : 0;
         guard_note_loaded(&x->boot, *snapshot, *start_index, *entries, *n_entries);
     }
     return rv;

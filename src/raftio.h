@@ -81,9 +81,10 @@ struct raftio {
     raft_io_close_cb close_cb;
     struct list sent; /* sends whose completion is to be reported */
     struct buf frame;
-    raft_index next_index; /* of the next entry handed to the disk */
-    raft_term last_term;   /* of the one before; 0: a truncation left it open */
-    uint64_t transfers;    /* ids given to outgoing snapshots */
+    raft_index next_index;     /* of the next entry handed to the disk */
+    raft_term last_term;       /* of the one before; 0: a truncation left it open */
+    raft_index snapshot_index; /* of the newest snapshot on the disk; 0: none */
+    uint64_t transfers;        /* ids given to outgoing snapshots */
     /* Entries acknowledged to the leader of `verified_term`, so far. */
     raft_term verified_term;
     raft_index verified_index;

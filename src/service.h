@@ -168,7 +168,7 @@ struct service_metrics {
     uint64_t commands_applied, entries_proposed, commands_proposed, commands_forwarded;
     uint64_t reads_linearizable, reads_local, read_confirmations;
     uint64_t outcomes_unknown, refused_no_leader, refused_overloaded;
-    uint64_t snapshots_taken, snapshots_restored, snapshot_bytes;
+    uint64_t snapshots_taken, snapshots_restored, snapshot_bytes, snapshot_index;
     uint64_t history_changes;
     uint64_t guard_hits[17];      /* by rule number, R1 is [1] */
     uint64_t peer_cert_not_after; /* seconds since 1970; 0: links without TLS */
@@ -176,7 +176,7 @@ struct service_metrics {
     uint64_t loop_stall_max_us; /* longest turn of the core loop */
     uint64_t requests_waiting;
     uint64_t storage_records, storage_bytes, storage_log_bytes, storage_segments, storage_space;
-    struct histogram commit, storage_write;
+    struct histogram commit, apply, snapshots, storage_write;
     uint64_t nodes_up, nodes_known, names_gone;
     uint64_t leases_renewed, leases_not_found, leases_expired, leases_asked, leases_deaf;
 };
