@@ -209,6 +209,9 @@ static void put_core(struct buf *out, const struct service_metrics *core)
     put_head(out, "callsign_loop_stall_max_seconds", "gauge", "Longest turn of the core's loop.");
     buf_printf(out, "callsign_loop_stall_max_seconds %.6f\n",
                (double)core->loop_stall_max_us / 1e6);
+    put_head(out, "callsign_loop_cpu_max_seconds", "gauge",
+             "Most processor time that one turn of the core's loop took.");
+    buf_printf(out, "callsign_loop_cpu_max_seconds %.6f\n", (double)core->loop_cpu_max_us / 1e6);
     put_head(out, "callsign_guard_hits_total", "counter",
              "Times a rule of the guard around libraft held something back.");
     for (unsigned i = 1; i < sizeof(core->guard_hits) / sizeof(core->guard_hits[0]); i++) {

@@ -60,6 +60,8 @@ struct replica {
     uint64_t slept_us;                     /* the last turn ended ... */
     uint64_t woken_ms;                     /* ... and this one began */
     uint64_t stall_max_us;
+    uint64_t cpu_us; /* CPU time of this thread up to the end of the last turn */
+    uint64_t turn_cpu_max_us;
     uint64_t nonsense_logged_ms;
     int64_t peer_cert_not_after; /* seconds since 1970; 0: no TLS */
     struct {

@@ -91,6 +91,7 @@ static void fill_metrics(const struct replica *r, struct service_metrics *m)
     m->peer_bytes_out = stats.bytes_out;
     m->peer_frames_dropped = stats.frames_dropped;
     m->loop_stall_max_us = r->stall_max_us;
+    m->loop_cpu_max_us = r->turn_cpu_max_us;
 }
 
 void replica_answer(void *data, struct service_request *request)

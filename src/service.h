@@ -174,6 +174,7 @@ struct service_metrics {
     uint64_t peer_cert_not_after; /* seconds since 1970; 0: links without TLS */
     uint64_t peers_connected, peer_bytes_in, peer_bytes_out, peer_frames_dropped;
     uint64_t loop_stall_max_us; /* longest turn of the core loop */
+    uint64_t loop_cpu_max_us;   /* most CPU time of one turn */
     uint64_t requests_waiting;
     uint64_t storage_records, storage_bytes, storage_log_bytes, storage_segments, storage_space;
     struct histogram commit, apply, snapshots, storage_write;

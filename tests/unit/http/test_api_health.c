@@ -193,6 +193,7 @@ static void metrics_count_requests(void **state)
     assert_non_null(strstr(answer.body, "\ncallsign_term 3\n"));
     assert_non_null(strstr(answer.body, "\ncallsign_guard_hits_total{rule=\"6\"} 2\n"));
     assert_non_null(strstr(answer.body, "\ncallsign_loop_stall_max_seconds 0.001500\n"));
+    assert_non_null(strstr(answer.body, "\ncallsign_loop_cpu_max_seconds 0.000700\n"));
     assert_non_null(strstr(answer.body, "\ncallsign_snapshots_restored_total 0\n"));
     assert_non_null(strstr(answer.body,
                            "\ncallsign_http_requests_total{route=\"/api/registry/{name}\","
