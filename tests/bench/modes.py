@@ -168,6 +168,55 @@ def million(options, folder):
     page.end(data)
 
 
+# --- Full load for long ----------------------------------------------------------------------
+
+def full_load(system, minutes):
+    """64 connections that put through the leader and 64 that read through a follower; their
+    results."""
+    seconds = int(minutes * 60)
+    lines = [load.command("wrk", system.leader(), "put", 64, KEYS, seconds),
+             load.command("wrk", system.follower(), "get", 64, KEYS, seconds)]
+    drivers = [subprocess.Popen([str(part) for part in line], stdout=subprocess.PIPE, text=True)
+               for line in lines]
+    outputs = [driver.communicate()[0] for driver in drivers]
+    if any(driver.returncode != 0 for driver in drivers):
+        raise RuntimeError("a load generator failed")
+    return [json.loads(output.splitlines()[-1]) for output in outputs]
+
+
+def of_all(system, name):
+    return [system.metric(member, name) for member in system.members]
+
+
+def soak(options, folder):
+    page = report.Report(options.results, "soak", "Full load for long")
+    with systems.Callsign(folder) as system:
+        leader = system.leader()
+        terms, elections = (of_all(system, name) for name in
+                            ("callsign_term", "callsign_elections_total"))
+        put, get = full_load(system, options.minutes)
+        terms_after, elections_after = (of_all(system, name) for name in
+                                        ("callsign_term", "callsign_elections_total"))
+        stall_ms, turn_ms = (max(of_all(system, f"callsign_loop_{what}_max_seconds")) * 1e3
+                             for what in ("stall", "cpu"))
+        false_elections = sum(elections_after) - sum(elections)
+        quiet = terms_after == terms and false_elections == 0 and system.leads(leader)
+    page.say(f"Three replicas, {options.minutes:g} minutes of 64 connections that put through the "
+             "leader and 64 that read linearizably through a follower.")
+    page.say(report.table(
+        ["put req/s", "p99 ms", "errors", "get req/s", "p99 ms", "errors", "elections",
+         "term before", "after", "longest turn of a core, ms", "its CPU, ms"],
+        [[report.figure(put["requests"] / put["seconds"]), report.figure(put["p99_ms"]),
+          put["errors"], report.figure(get["requests"] / get["seconds"]),
+          report.figure(get["p99_ms"]), get["errors"], int(false_elections), int(max(terms)),
+          int(max(terms_after)), report.figure(stall_ms), report.figure(turn_ms)]]))
+    page.end({"minutes": options.minutes, "put": put, "get": get, "elections": false_elections,
+              "terms": terms, "terms_after": terms_after, "stall_ms": stall_ms,
+              "turn_cpu_ms": turn_ms})
+    if not quiet:
+        raise RuntimeError("a leader was elected although the one before was alive")
+
+
 # --- Growth ----------------------------------------------------------------------------------
 
 def works(system, keys, seconds, connections=64):
@@ -229,17 +278,20 @@ def growth(options, folder):
             runs = works(system, names, options.seconds)
             leader = system.leader()
             snapshots = system.metric(leader, "callsign_snapshots_taken_total")
-            stall_ms = system.metric(leader, "callsign_loop_stall_max_seconds") * 1e3
+            stall_ms, turn_ms = (system.metric(leader, f"callsign_loop_{what}_max_seconds") * 1e3
+                                 for what in ("stall", "cpu"))
             rss, disk = system.rss_mb(), system.disk_mb()
             times = restart_times(system)
             rows.append([f"{names:,}", report.figure(filled_s), *works_cells(runs),
                          report.figure(rss), report.figure(disk), int(snapshots),
-                         report.figure(stall_ms), report.figure(report.median(times))])
+                         report.figure(stall_ms), report.figure(turn_ms),
+                         report.figure(report.median(times))])
             data.append({"names": names, "fill_s": filled_s, "runs": as_data(runs), "rss_mb": rss,
                          "disk_mb": disk, "snapshots": snapshots, "stall_ms": stall_ms,
-                         "restart_s": times})
+                         "turn_cpu_ms": turn_ms, "restart_s": times})
     page.say(f"Three replicas, 64 connections, one run of {options.seconds} s each; the stall is "
-             "the longest turn of the leader's core thread since it started, snapshots included.")
+             "the longest turn of the leader's core thread since it started, snapshots included, on "
+             "the clock and in CPU time.")
     page.say(report.table(["names", "filled in s", *WORKS_HEAD, "RSS MB", "disk MB", "snapshots",
-                           "stall ms", "restart s"], rows))
+                           "stall ms", "its CPU ms", "restart s"], rows))
     page.end(data)

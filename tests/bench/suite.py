@@ -1,15 +1,16 @@
 #!/usr/bin/python3
 """callsign next to what a user would pick instead; ./bench runs this.
 
-    suite.py [--quick] [--runs N] [--seconds S] [--names N,N...] [MODE...]
+    suite.py [--quick] [--runs N] [--seconds S] [--names N,N...] [--minutes M] [MODE...]
 
-Modes, all of them by default:
+Modes, all but soak by default:
     side-by-side  rates, latency, CPU and memory of callsign, etcd and ZooKeeper, run by run in turn
     gap           how long no write gets through when the leader is killed, or told to stop
     million       RSS, disk and restart with 1,000,000 names
     connections   1 to 1024 of them
     replicas      1, 3 and 5
     growth        10 k names and more
+    soak          full load for 10 minutes, in which no leader may be elected
 --quick is side-by-side alone with fewer and shorter runs, and gap with fewer kills.
 """
 
@@ -35,7 +36,9 @@ MODES = {
     "connections": modes.connections,
     "replicas": modes.replicas,
     "growth": modes.growth,
+    "soak": modes.soak,
 }
+BY_DEFAULT = [mode for mode in MODES if mode != "soak"]
 QUICK = ("side-by-side", "gap")
 
 
@@ -48,9 +51,10 @@ def arguments():
     parser.add_argument("--seconds", type=int)
     parser.add_argument("--names", default="10000,100000,1000000",
                         help="of growth, with commas between")
+    parser.add_argument("--minutes", type=float, default=10, help="of soak")
     parser.add_argument("--results", type=pathlib.Path, default=systems.BUILD / "results")
     options = parser.parse_args()
-    options.modes = options.modes or list(QUICK if options.quick else MODES)
+    options.modes = options.modes or list(QUICK if options.quick else BY_DEFAULT)
     options.runs = options.runs or (3 if options.quick else 5)
     options.seconds = options.seconds or (1 if options.quick else 4)
     options.names = [int(n) for n in options.names.split(",")]
