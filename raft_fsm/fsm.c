@@ -4,7 +4,8 @@
  *   snapshot           takes a view              f->snapshot holds the view
  *   snapshot_async     serialises and frees it   f->snapshot holds the buffers,
  *                                                libraft has borrowed them
- *   snapshot_finalize  frees the buffers         f->snapshot is NULL
+ *   snapshot_finalize  takes the buffers back    f->written holds them
+ *   fsm_reclaim        frees some of them        f->written holds the rest
  *
  * libraft 0.15 (replication.c) calls finalize after each successful
  * `snapshot`, whatever failed in between, and never frees buffers itself
@@ -28,6 +29,10 @@ enum { SNAPSHOT_BYTES_MAX = 1 << 30 };
 
 /* Buffers in the array at first: 16 MiB of snapshot. */
 enum { BUFFERS_MIN = 16 };
+
+/* Of SNAPSHOT_PIECE_MAX bytes, that fsm_reclaim() frees at once: giving each
+ * back to the kernel takes some 30 microseconds. */
+enum { RECLAIM_BUFFERS = 4 };
 
 struct fsm_snapshot {
     struct registry_view *view;  /* owned until it is serialised, then NULL */
@@ -85,14 +90,18 @@ static int apply(struct raft_fsm *raft_fsm, const struct raft_buffer *buffer, vo
 
 /* --- Snapshots ---------------------------------------------------------- */
 
+static void free_some_buffers(struct fsm_snapshot *s, unsigned most)
+{
+    for (; s->count > 0 && most > 0; most--) {
+        raft_free(s->buffers[--s->count].base);
+    }
+}
+
 static void free_buffers(struct fsm_snapshot *s)
 {
-    for (unsigned i = 0; i < s->count; i++) {
-        raft_free(s->buffers[i].base);
-    }
+    free_some_buffers(s, s->count);
     raft_free(s->buffers);
     s->buffers = NULL;
-    s->count = 0;
 }
 
 static void discard(struct fsm_snapshot *s)
@@ -194,11 +203,27 @@ static int finalize(struct raft_fsm *raft_fsm, struct raft_buffer *ret_buffers[]
         f->snapshots_taken++;
         f->snapshot_bytes = s->bytes;
     }
+    registry_view_free(s->view); /* of work that was never begun */
+    s->view = NULL;
     f->snapshot = NULL;
-    discard(s);
+    discard(f->written); /* a snapshot takes longer than reclaiming the one before */
+    f->written = s;
     *ret_buffers = NULL;
     *ret_count = 0;
     return 0;
+}
+
+bool fsm_reclaim(struct fsm *f)
+{
+    if (f->written == NULL) {
+        return false;
+    }
+    free_some_buffers(f->written, RECLAIM_BUFFERS);
+    if (f->written->count == 0) {
+        discard(f->written);
+        f->written = NULL;
+    }
+    return f->written != NULL;
 }
 
 /* On 0 the buffer is ours, on an error it stays libraft's. */
@@ -253,6 +278,7 @@ void fsm_init(struct fsm *f, const uint8_t hash_key[16], fsm_fatal_cb fatal,
 void fsm_fini(struct fsm *f)
 {
     discard(f->snapshot);
+    discard(f->written);
     registry_free(f->registry);
     history_free(f->history);
     clear_verdicts(f);

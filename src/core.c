@@ -412,6 +412,7 @@ void core_turn(struct core *c)
     core_claims_turn(c);
     scan_deadlines(c);
     c->busy = registry_nodes_reclaim(registry(c), RECLAIM_RECORDS) == RECLAIM_RECORDS;
+    c->busy |= fsm_reclaim(&c->consensus.fsm);
     consensus_flush(&c->consensus);
     if (c->seen_leader != c->id) {
         forward_flush(&c->forward, c->seen_leader);

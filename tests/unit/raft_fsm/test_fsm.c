@@ -297,6 +297,38 @@ static void what_libraft_left_is_freed_at_the_end(void **state)
     take(f);
 }
 
+static void what_a_snapshot_took_goes_in_parts(void **state)
+{
+    struct fixture *f = *state;
+    unsigned turns = 0;
+    unsigned pieces;
+    struct taken t;
+
+    assert_false(fsm_reclaim(&f->fsm));
+    for (unsigned i = 0; i < 150; i++) {
+        char prefix[16];
+
+        snprintf(prefix, sizeof prefix, "batch/%u/", i);
+        apply_many(f, prefix, 1000);
+    }
+    t = take(f);
+    pieces = t.count;
+    assert_true(pieces > 4);
+    give_back(f, &t);
+    while (fsm_reclaim(&f->fsm)) {
+        turns++;
+        assert_true(turns < pieces);
+    }
+    assert_true(turns > 0);
+    assert_null(f->fsm.written);
+    /* One that comes before all of the last is gone takes its place. */
+    t = take(f);
+    give_back(f, &t);
+    t = take(f);
+    give_back(f, &t);
+    assert_non_null(f->fsm.written);
+}
+
 static void garbage_leaves_the_state_alone(void **state)
 {
     struct fixture *f = *state;
@@ -381,6 +413,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_one_snapshot_at_a_time_and_only_when_allowed, start,
                                         finish),
         cmocka_unit_test_setup_teardown(what_libraft_left_is_freed_at_the_end, start, finish),
+        cmocka_unit_test_setup_teardown(what_a_snapshot_took_goes_in_parts, start, finish),
         cmocka_unit_test_setup_teardown(garbage_leaves_the_state_alone, start, finish),
         cmocka_unit_test_setup_teardown(a_lack_of_memory_is_an_error_of_the_snapshot, start,
                                         finish),
