@@ -182,9 +182,15 @@ void exchange_collect(struct exchange_host *h)
 /* Answers the client although the core has not. The request stays the core's. */
 static void abandon(struct exchange *x)
 {
+    const struct route *route = route_get(x->route);
+
     list_remove(&x->link);
     x->abandoned = true;
-    if (route_get(x->route)->kind == ROUTE_WRITE) {
+    if (route->role == ROLE_ADMIN) {
+        exchange_refuse(x, ERR_OUTCOME_UNKNOWN,
+                        "the replica did not answer in time: the change may still be made; "
+                        "GET /api/cluster tells");
+    } else if (route->kind == ROUTE_WRITE) {
         exchange_refuse(x, ERR_OUTCOME_UNKNOWN,
                         "the replica did not answer in time: the write may still be applied; "
                         "repeat it with its Idempotency-Key, or read the name, to find out");

@@ -66,12 +66,37 @@ static void nonsense_is_refused(void **state)
     }
 }
 
+/* A change that the core has not answered in time may still be made: that is no
+ * 503, which says that nothing was started. */
+static void a_silent_core_may_still_make_the_change(void **state)
+{
+    static const struct rawhttp_call calls[] = {
+        {"POST", "/api/cluster/members", "", "{\"id\":4," ADDRESSES "}"},
+        {"DELETE", "/api/cluster/members/4", "", NULL},
+        {"POST", "/api/cluster/transfer-leader", "", "{\"to\":7}"},
+    };
+    struct http_config config = httpfixture_config();
+    struct httpfixture f;
+
+    (void)state;
+    config.request_timeout_ms = 10;
+    httpfixture_start(&f, &config);
+    testcore_hold(f.core, true);
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        httpfixture_expect(&f, &calls[i], 504, "outcome_unknown", &answer);
+    }
+    testcore_hold(f.core, false);
+    testcore_await_held(f.core, 0);
+    httpfixture_stop(&f, 1000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_done_is_told),
         cmocka_unit_test(a_refusal_says_what_to_do),
         cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(a_silent_core_may_still_make_the_change),
     };
 
     return cmocka_run_group_tests(tests, httpfixture_setup, httpfixture_teardown);
