@@ -186,7 +186,8 @@ static void listing_fini(struct listing *l)
 
 /* --- Ballot and mark ------------------------------------------------------------- */
 
-/* The file is there, and no copy is intact. */
+/* A copy that is not this program's is refused even when the other one can be read:
+ * that may be the older one, and forget a vote. */
 static enum err judge_pair(struct recovery *r, const char *name, const struct pair_state *state)
 {
     for (unsigned i = 0; i < 2; i++) {
@@ -210,7 +211,7 @@ static enum err load_pair(struct recovery *r, const struct pair_file *file, stru
         return recovery_refuse(r, ERR_STORAGE, recovery_at(name, 0), "cannot read: %s",
                                strerror(rv));
     }
-    return ret->found && !ret->usable ? judge_pair(r, name, ret) : ERR_OK;
+    return judge_pair(r, name, ret);
 }
 
 static enum err load_pairs(struct recovery *r, bool has_data)
