@@ -111,6 +111,11 @@ void core_links_turn(struct core *c)
             raftio_forget(&c->consensus.raftio, i);
         }
     }
+    for (unsigned i = 0; i < FORWARD_SENDERS_MAX; i++) {
+        if (!core_knows(c, c->forward.senders[i].from)) {
+            forward_forget(&c->forward, i);
+        }
+    }
 }
 
 static uint64_t heard_ms(void *data, uint64_t id)

@@ -162,28 +162,40 @@ static enum err decode_items(struct inbound *in, struct cursor *c)
     return cursor_left(c) == 0 && confirms <= CONFIRMS_MAX ? ERR_OK : ERR_MALFORMED;
 }
 
-/* Invariant 2. */
-static bool seen_before(struct forward *f, uint64_t from, uint64_t life, uint64_t id)
+/* What was seen of `from`, or a place for it; NULL: there is none. */
+static struct forward_sender *sender_of(struct forward *f, uint64_t from)
 {
     struct forward_sender *s = NULL;
 
     for (unsigned i = 0; i < FORWARD_SENDERS_MAX; i++) {
         if (f->senders[i].from == from) {
-            s = &f->senders[i];
-            break;
+            return &f->senders[i];
         }
         if (s == NULL && f->senders[i].from == 0) {
             s = &f->senders[i];
         }
     }
+    return s;
+}
+
+void forward_forget(struct forward *f, unsigned slot)
+{
+    f->senders[slot] = (struct forward_sender){0};
+}
+
+/* Invariant 2. */
+static bool seen_before(struct forward *f, const struct inbound *in, uint64_t life)
+{
+    struct forward_sender *s = sender_of(f, in->from);
+
     if (s == NULL) {
-        return true;
+        return false; /* refused as a whole */
     }
-    if (s->from == from && s->life == life && id <= s->last_id) {
+    if (s->from == in->from && s->life == life && in->id <= s->last_id) {
         f->stats.duplicates++;
         return true;
     }
-    *s = (struct forward_sender){.from = from, .life = life, .last_id = id};
+    *s = (struct forward_sender){.from = in->from, .life = life, .last_id = in->id};
     return false;
 }
 
@@ -191,7 +203,9 @@ static bool seen_before(struct forward *f, uint64_t from, uint64_t life, uint64_
  * behind it, and each has an outcome of its own. */
 static void propose(struct forward *f, struct inbound *in)
 {
-    enum err e = f->inbound_count > FORWARD_INBOUND_MAX ? ERR_OVERLOADED : ERR_OK;
+    const struct forward_sender *s = sender_of(f, in->from);
+    bool refused = f->inbound_count > FORWARD_INBOUND_MAX || s == NULL || s->from != in->from;
+    enum err e = refused ? ERR_OVERLOADED : ERR_OK;
 
     for (unsigned i = 0; i < in->count; i++) {
         struct inbound_item *item = &in->items[i];
@@ -232,7 +246,7 @@ static enum err on_forward(struct forward *f, uint64_t from, const struct frame 
     in->bytes = mem_copy(c.at, cursor_left(&c));
     cursor_init(&c, in->bytes, cursor_left(&c));
     e = decode_items(in, &c);
-    if (e != ERR_OK || seen_before(f, from, life, frame->id)) {
+    if (e != ERR_OK || seen_before(f, in, life)) {
         dispose(in);
         return e;
     }

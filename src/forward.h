@@ -11,7 +11,8 @@
  *      ERR_OUTCOME_UNKNOWN; one that was never sent goes back to the caller's
  *      queue.
  *   2. The leader takes each frame of a sender's life once: ids rise, a frame
- *      with an id it has seen is dropped.
+ *      with an id it has seen is dropped. A sender it has no place for is
+ *      refused as one too many, surely not applied.
  *   3. At most FORWARD_WINDOW frames are unanswered, at most FORWARD_QUEUE_MAX
  *      commands wait.
  *   4. A flight ends with its answer, with its link, or when nobody waits for
@@ -39,7 +40,7 @@ enum {
     FORWARD_WINDOW = 8,
     FORWARD_COUNT_MAX = 4096,       /* commands of one frame */
     FORWARD_BYTES_MAX = 512 * 1024, /* bytes of one frame */
-    FORWARD_SENDERS_MAX = 64,       /* members come and go */
+    FORWARD_SENDERS_MAX = 64,       /* many more than there are members at a time */
     FORWARD_INBOUND_MAX = 256,      /* frames being worked on for others */
 };
 
@@ -94,6 +95,9 @@ void forward_take_queue(struct forward *f, struct list *ret_queue);
 enum err forward_on_frame(struct forward *f, uint64_t from, const struct frame *frame);
 /* A link to or from `id` was lost: what was sent to it is of unknown outcome. */
 void forward_link_down(struct forward *f, uint64_t id);
+
+/* The sender in this slot is a member no more: its links are gone. */
+void forward_forget(struct forward *f, unsigned slot);
 
 /* Sends what waits to `leader`. Once per loop turn. */
 void forward_flush(struct forward *f, uint64_t leader);
