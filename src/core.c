@@ -487,12 +487,10 @@ enum err core_start(struct core *c, const struct core_config *config, char *errm
             others[start.others_count++] = config->members[i];
         }
     }
-    e = probation_begin(&c->probation, &start);
-    if (e != ERR_OK) {
-        return e;
-    }
+    probation_begin(&c->probation, &start);
     c->leader_seen_ms = now(c);
-    return consensus_start(&c->consensus, errmsg, errmsg_len);
+    e = consensus_start(&c->consensus, errmsg, errmsg_len);
+    return e == ERR_OK ? probation_resume(&c->probation, config->doubt.in_doubt) : e;
 }
 
 void core_drain(struct core *c)

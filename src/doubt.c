@@ -219,7 +219,7 @@ enum err doubt_turn(struct doubt *d)
     if (d->others_count == 0) {
         begin(d);
     }
-    if (d->others_count > 0 && all_ready(d) && consensus_last_term(d->consensus) != 0) {
+    if (all_ready(d) && consensus_last_term(d->consensus) != 0) {
         accept(d);
     } else if (d->asked_ms == 0 || p->now_ms(p->data) - d->asked_ms >= p->retry_ms) {
         ask(d);

@@ -95,7 +95,7 @@ static enum err end(struct probation *p, uint64_t vote_floor)
     return e;
 }
 
-enum err probation_begin(struct probation *p, const struct probation_start *start)
+void probation_begin(struct probation *p, const struct probation_start *start)
 {
     CHECK(start->others_count <= PROBATION_OTHERS_MAX);
     p->joining = start->joining;
@@ -106,14 +106,42 @@ enum err probation_begin(struct probation *p, const struct probation_start *star
     }
     if (start->voter) {
         vote_from(p, start->vote_floor);
-        return ERR_OK;
-    }
-    if (start->others_count == 0) {
-        CHECK(!start->joining);
-        return end(p, 0); /* nobody else could remember anything */
+        return;
     }
     p->state = PROBATION_FORMING;
     *gate(p) = (struct raftio_gate){.closed = true, .mute = true};
+}
+
+/* A configuration of its own replaces what the operator said. It is where to
+ * ask first and no more: it may be outdated, or never have been committed. */
+static void take_own_configuration(struct probation *p)
+{
+    const struct consensus *c = p->consensus;
+    int role;
+
+    p->others_count = 0;
+    p->self_votes = consensus_is_voter(c, p->id);
+    for (unsigned i = 0; i < consensus_members(c); i++) {
+        uint64_t id = consensus_member(c, i, &role);
+
+        if (id != p->id && role == RAFT_VOTER) {
+            CHECK(p->others_count < PROBATION_OTHERS_MAX);
+            p->others[p->others_count++] = (struct probation_other){.id = id};
+        }
+    }
+}
+
+enum err probation_resume(struct probation *p, bool in_doubt)
+{
+    if (p->state == PROBATION_VOTING) {
+        return ERR_OK;
+    }
+    if (consensus_configuration_index(p->consensus) != 0) {
+        take_own_configuration(p);
+    }
+    if (p->others_count == 0 && !p->joining && !in_doubt) {
+        return end(p, 0); /* nobody else could remember anything */
+    }
     return ERR_OK;
 }
 

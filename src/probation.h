@@ -17,8 +17,9 @@
  *     -> VOTING     holds all that a sure leader held after it answered
  *   VOTING    a full member; written to the data directory
  *
- * Who the other voters are, the operator says at first (--initial-cluster,
- * --join), and from then on the newest configuration that any answer carries.
+ * Who the other voters are, its own log says at first, where it has a
+ * configuration, else the operator (--initial-cluster, --join); and from then on
+ * the newest configuration that any answer carries.
  * A replica that joins an existing cluster goes the same way, although it has
  * nothing to remember: nobody can tell it from one that was wiped.
  *
@@ -80,12 +81,16 @@ struct probation_start {
     bool voter; /* this replica votes, in terms above vote_floor */
     uint64_t vote_floor;
     bool joining;
-    const uint64_t *others; /* ids of the other voters, as far as known */
+    const uint64_t *others; /* ids of the other voters, as the operator says */
     unsigned others_count;
 };
 
 /* Before consensus_start: sets the gate. */
-enum err probation_begin(struct probation *p, const struct probation_start *start);
+void probation_begin(struct probation *p, const struct probation_start *start);
+/* After it, when the log is known. One without a past that is the only voter of
+ * a new cluster votes from here on, but not one in doubt (doubt.h). Errors as
+ * probation_turn. */
+enum err probation_resume(struct probation *p, bool in_doubt);
 
 enum err probation_on_frame(struct probation *p, uint64_t from, const struct frame *f);
 /* Asks, and decides. Once per loop turn; only an error of write_voter comes back. */

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "config_value.h"
 #include "peer_tls.h"
+#include "raftio_wire.h"
 #include "replica_internal.h"
 
 enum { MARKER_VOTER_BYTES = 8 };
@@ -311,18 +312,73 @@ static enum err note_doubt(struct replica *r, struct core_config *config)
     return e;
 }
 
-/* A write at the end of the log is gone that may have been acknowledged: the
- * replica must not vote before it has caught up. One that is alone in its
- * cluster could never catch up with anybody. */
-static int give_up_vote(struct replica *r, struct core_config *config)
+/* Members and voters besides this replica. */
+struct others {
+    unsigned members, voters;
+};
+
+static void count_others(const struct replica *r, const struct raft_configuration *conf,
+                         struct others *ret)
 {
-    if (r->config->members.count == 1 && r->config->join.count == 0 &&
-        !r->config->accept_data_loss) {
+    for (unsigned i = 0; i < conf->n; i++) {
+        ret->members += conf->servers[i].id != r->config->id;
+        ret->voters += conf->servers[i].id != r->config->id && conf->servers[i].role == RAFT_VOTER;
+    }
+}
+
+/* The flags say who founded the cluster or whom to ask first, no more: what the
+ * log says counts. */
+static enum err find_others(const struct replica *r, struct others *ret)
+{
+    const struct raft_entry *change = storage_last_change(r->storage);
+    const struct raft_configuration *snapshot = storage_snapshot_configuration(r->storage);
+    struct raft_configuration conf;
+    enum err e = ERR_OK;
+
+    *ret = (struct others){.members = 0};
+    if (change != NULL) {
+        e = wire_get_configuration(change->buf.base, change->buf.len, &conf);
+        if (e == ERR_OK) {
+            count_others(r, &conf, ret);
+            raft_configuration_close(&conf);
+        }
+    } else if (snapshot != NULL) {
+        count_others(r, snapshot, ret);
+    } else {
+        ret->members = ret->voters =
+            r->config->join.count > 0 ? r->config->join.count : r->config->members.count - 1;
+    }
+    return e;
+}
+
+/* The only voter has nobody to catch up with, and leads as soon as it starts: it
+ * cannot ask first what standbys hold. */
+static int refuse_alone(const struct replica *r, const struct others *others)
+{
+    if (others->members > 0) {
         return replica_refuse(
             r, "log", ERR_STORAGE,
-            "the end of the log is damaged and may have held acknowledged writes, "
-            "and no other replica has them: restore a copy of the directory, or "
-            "start once with --accept-data-loss to go on without them");
+            "the end of the log is damaged and may have held acknowledged writes, and no other "
+            "member votes: restore a copy of the directory, or go on from the member whose log "
+            "reaches furthest; docs/operations.md, \"A lost majority\", says how");
+    }
+    return replica_refuse(r, "log", ERR_STORAGE,
+                          "the end of the log is damaged and may have held acknowledged writes, "
+                          "and no other replica has them: restore a copy of the directory, or "
+                          "start once with --accept-data-loss to go on without them");
+}
+
+/* A write at the end of the log is gone that may have been acknowledged, now or
+ * at a start before: the replica must not vote before it has caught up. */
+static int give_up_vote(struct replica *r, struct core_config *config)
+{
+    struct others others;
+
+    if (find_others(r, &others) != ERR_OK) {
+        return replica_refuse(r, "log", ERR_STORAGE, "its newest configuration cannot be read");
+    }
+    if (others.voters == 0 && (others.members > 0 || !r->config->accept_data_loss)) {
+        return refuse_alone(r, &others);
     }
     if (note_doubt(r, config) != ERR_OK) {
         return replica_refuse(r, "data_directory", ERR_STORAGE, datadir_why(r->datadir));
@@ -345,7 +401,8 @@ static int open_log(struct replica *r, struct core_config *config)
         return replica_refuse(r, "log", e, why);
     }
     config->doubt.accepts = r->config->accept_data_loss;
-    return storage_suspect(r->storage) ? give_up_vote(r, config) : REPLICA_EXIT_OK;
+    return storage_suspect(r->storage) || config->doubt.in_doubt ? give_up_vote(r, config)
+                                                                 : REPLICA_EXIT_OK;
 }
 
 int replica_start_core(struct replica *r)

@@ -117,6 +117,14 @@ void storage_close(struct storage *s);
  */
 bool storage_suspect(const struct storage *s);
 
+/*
+ * The newest configuration that is stored: the log's last entry of type
+ * RAFT_CHANGE, or where there is none the snapshot's. NULL: none. Both are
+ * borrowed, and gone once load was called.
+ */
+const struct raft_entry *storage_last_change(const struct storage *s);
+const struct raft_configuration *storage_snapshot_configuration(const struct storage *s);
+
 /* Nothing was ever stored: raft_bootstrap would be accepted. */
 bool storage_pristine(const struct storage *s);
 

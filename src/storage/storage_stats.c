@@ -10,6 +10,23 @@ bool storage_suspect(const struct storage *s)
     return s->suspect;
 }
 
+const struct raft_entry *storage_last_change(const struct storage *s)
+{
+    const struct recovery *r = &s->recovery;
+
+    for (size_t i = r->n_entries; i > 0; i--) {
+        if (r->entries[i - 1].type == RAFT_CHANGE) {
+            return &r->entries[i - 1];
+        }
+    }
+    return NULL;
+}
+
+const struct raft_configuration *storage_snapshot_configuration(const struct storage *s)
+{
+    return s->recovery.has_snapshot ? &s->recovery.snapshot.configuration : NULL;
+}
+
 bool storage_pristine(const struct storage *s)
 {
     return s->found.term == 0 && s->found.vote == 0 && s->found.snapshot_index == 0 &&

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+import api
 import cluster as clusters
 import faults
 import writers
@@ -235,6 +236,43 @@ def test_a_member_in_doubt(new_cluster):
     assert faults.events(message, "log_in_doubt"), message
     assert faults.events(message, "votes"), message
     take_part(cluster, victim)
+    for load in loads:
+        load.check(cluster)
+
+
+def grown(cluster):
+    """Two more replicas, taken in through the first one."""
+    first = cluster[1]
+    for replica_id in (2, 3):
+        replica = clusters.Replica(cluster.folder, replica_id)
+        replica.flags += ["--cluster-id", first.state()["cluster_id"],
+                          "--join", f"1={first.peer_address}"]
+        added = first.ask("POST", "/api/cluster/members",
+                          {"id": replica_id, "peer_address": replica.peer_address,
+                           "http_address": f"{api.HOST}:{replica.http_port}"})
+        assert added.status == 200, added
+        replica.start()
+        cluster.replicas.append(replica)
+        clusters.eventually(f"replica {replica_id} votes", lambda r=replica: (
+            votes(r) and r.is_ready()
+            and {"id": r.id, "role": "voter"}.items()
+            <= next(m for m in first.state()["members"] if m["id"] == r.id).items()), 20)
+
+
+def test_a_founder_in_doubt(new_cluster):
+    """Its flags name nobody but itself, its log does: it asks the others."""
+    cluster = new_cluster(count=1).start().wait_ready()
+    founder = cluster[1]
+    grown(cluster)
+    loads = killed_with_a_doubtful_write(founder, list(cluster)[1:])
+    before = len(founder.log)
+    founder.start()
+    founder.wait_ready()
+    message = founder.log[before:]
+    assert faults.events(message, "log_in_doubt"), message
+    above = [int(n) for n in re.findall(r"event=votes above_term=(\d+)", message)]
+    assert above and above[-1] > 0, message
+    take_part(cluster, founder)
     for load in loads:
         load.check(cluster)
 
