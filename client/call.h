@@ -70,6 +70,8 @@ enum callsign_result call_finish(struct callsign_answer *a, enum callsign_result
 enum callsign_result call_misunderstood(struct call *call);
 
 bool call_parse_entry(const struct json_read *doc, unsigned node, struct callsign_entry *ret_entry);
+/* Of a whole document; *ret_cluster is changed in any case. */
+bool call_parse_cluster(const struct json_read *doc, struct callsign_cluster *ret_cluster);
 
 /* Parts of requests. */
 void call_put_number(struct text *target, const char *key, uint64_t value);

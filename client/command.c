@@ -269,7 +269,8 @@ void command_free_body(struct command_body *body)
 
 /* --- All of them ------------------------------------------------------------------------- */
 
-enum callsign_result command_run(struct callsign *c, const struct options *o, enum print_form form)
+enum callsign_result command_run(struct callsign *c, const struct callsign_config *config,
+                                 const struct options *o, enum print_form form)
 {
     static enum callsign_result (*const runs[OPTIONS_COMMANDS_N])(struct command *) = {
         [OPTIONS_PUT] = put,
@@ -290,10 +291,11 @@ enum callsign_result command_run(struct callsign *c, const struct options *o, en
         [OPTIONS_MEMBER_LEAD] = command_member_lead,
         [OPTIONS_STATUS] = command_status,
         [OPTIONS_HEALTH] = command_health,
+        [OPTIONS_DOCTOR] = command_doctor,
         [OPTIONS_VERSION_COMMAND] = command_version,
     };
     static struct command r;
 
-    r = (struct command){.c = c, .o = o, .form = form};
+    r = (struct command){.c = c, .config = config, .o = o, .form = form};
     return runs[o->command](&r);
 }

@@ -10,8 +10,9 @@
 #include "client/options.h"
 #include "client/print.h"
 
-/* Runs the command and prints what came of it: its result. `form` is what
- * --json and the terminal ask for. */
-enum callsign_result command_run(struct callsign *c, const struct options *o, enum print_form form);
+/* Runs the command and prints what came of it: its exit status. `config` is what
+ * the handle was made of, `form` what --json and the terminal ask for. */
+enum callsign_result command_run(struct callsign *c, const struct callsign_config *config,
+                                 const struct options *o, enum print_form form);
 
 #endif

@@ -16,6 +16,7 @@
 
 struct command {
     struct callsign *c;
+    const struct callsign_config *config; /* that `c` was made of */
     const struct options *o;
     enum print_form form;
     struct progress progress;
@@ -44,6 +45,7 @@ enum callsign_result command_node_down(struct command *r);
 
 enum callsign_result command_status(struct command *r);
 enum callsign_result command_health(struct command *r);
+enum callsign_result command_doctor(struct command *r);
 enum callsign_result command_version(struct command *r);
 enum callsign_result command_member_list(struct command *r);
 enum callsign_result command_member_add(struct command *r);

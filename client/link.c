@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -246,6 +248,45 @@ struct text *link_body(struct link *l)
     return &l->body;
 }
 
+/* --- Certificates ----------------------------------------------------------------- */
+
+void link_keep_certificate(struct link *l)
+{
+    (void)curl_easy_setopt(l->curl, CURLOPT_CERTINFO, 1L);
+}
+
+/* As libcurl writes it with GnuTLS, and with OpenSSL. */
+static int64_t parse_end(const char *text)
+{
+    static const char *const formats[] = {"%Y-%m-%d %H:%M:%S GMT", "%b %d %H:%M:%S %Y GMT"};
+
+    for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+        struct tm t = {.tm_isdst = 0};
+
+        if (strptime(text, formats[i], &t) != NULL) {
+            return (int64_t)timegm(&t);
+        }
+    }
+    return 0;
+}
+
+int64_t link_certificate_end(const struct link *l)
+{
+    static const char name[] = "Expire date:";
+    struct curl_certinfo *certs = NULL;
+
+    if (curl_easy_getinfo(l->curl, CURLINFO_CERTINFO, &certs) != CURLE_OK || certs == NULL ||
+        certs->num_of_certs < 1) {
+        return 0;
+    }
+    for (const struct curl_slist *s = certs->certinfo[0]; s != NULL; s = s->next) {
+        if (strncasecmp(s->data, name, sizeof(name) - 1) == 0) {
+            return parse_end(s->data + sizeof(name) - 1);
+        }
+    }
+    return 0;
+}
+
 /* --- libcurl's callbacks ---------------------------------------------------------- */
 
 /* A short count ends the transfer. */
@@ -367,6 +408,7 @@ static void reset_answer(struct link_answer *a)
     a->served_by = 0;
     a->leader = 0;
     a->replayed = false;
+    a->untrusted = false;
 }
 
 /* A header that holds one integer. */
@@ -448,6 +490,8 @@ static enum link_attempt transfer(struct link *l, const char *endpoint, char *re
     (void)curl_easy_setopt(l->curl, CURLOPT_ERRORBUFFER, NULL);
     if (code != CURLE_OK) {
         (void)curl_easy_getinfo(l->curl, CURLINFO_REQUEST_SIZE, &sent_bytes);
+        a->untrusted = code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CONNECT_ERROR ||
+                       code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM;
         explain(ret_why, endpoint, error[0] != '\0' ? error : curl_easy_strerror(code), 0);
         return sent_bytes == 0 ? LINK_UNREACHABLE : LINK_LOST;
     }

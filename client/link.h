@@ -72,6 +72,7 @@ struct link_answer {
     uint64_t served_by; /* Callsign-Served-By; 0: the header is missing */
     uint64_t leader;    /* of a problem; 0: not said */
     bool replayed;      /* Idempotent-Replayed */
+    bool untrusted;     /* LINK_UNREACHABLE: TLS failed, or one of the two trusts the other not */
 };
 
 struct link;
@@ -86,6 +87,12 @@ enum link_attempt link_try(struct link *l, const char *endpoint, const struct li
                            uint64_t timeout_ms, char *ret_why);
 
 const struct link_answer *link_answer(const struct link *l);
+
+/* For the connections to come: what they show is kept. */
+void link_keep_certificate(struct link *l);
+/* When the certificate ends that the last connection was shown, trusted or not,
+ * in seconds since 1970; 0: none was kept. */
+int64_t link_certificate_end(const struct link *l);
 
 /* From any thread: ends the attempt in progress, and each that follows. */
 void link_interrupt(struct link *l);

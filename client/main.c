@@ -76,7 +76,7 @@ static int run(const struct options *o)
         return (int)result;
     }
     print_use_colors(form != PRINT_JSON && wants_colors(o));
-    result = command_run(c, o, form);
+    result = command_run(c, &config, o, form);
     callsign_free(c);
     return (int)result;
 }

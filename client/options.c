@@ -51,6 +51,8 @@ const struct options_command_spec options_commands[OPTIONS_COMMANDS_N] = {
     [OPTIONS_STATUS] = {"status", NULL, "", 0, 0, "show the cluster as one replica sees it"},
     [OPTIONS_HEALTH] = {"health", NULL, "", 0, 0,
                         "say in a word, and in the exit status, how it is"},
+    [OPTIONS_DOCTOR] = {"doctor", NULL, "", 0, 0,
+                        "ask every replica, say what is wrong and the command that mends it"},
     [OPTIONS_VERSION_COMMAND] = {"version", NULL, "", 0, 0, "show the versions of both sides"},
 };
 
@@ -235,7 +237,8 @@ const struct options_spec options_specs[] = {
     {"endpoint", "URL", ON_ALL, set_endpoint,
      "a replica's address; may be repeated, the next\none is tried on failure "
      "(CALLSIGN_ENDPOINTS,\nseparated by commas, else " DEFAULT_ENDPOINT ")"},
-    {"timeout", "SECONDS", ON_ALL, set_timeout, "for everything, over all endpoints (5)"},
+    {"timeout", "SECONDS", ON_ALL, set_timeout,
+     "for everything, over all endpoints (5);\ndoctor: for each question"},
     {"token-file", "FILE", ON_ALL, set_token_file, "holds the bearer token (CALLSIGN_TOKEN_FILE)"},
     {"ca", "FILE", ON_ALL, set_ca, "PEM, whom to trust with https (the system's)"},
     {"cert", "FILE", ON_ALL, set_cert, "PEM, the certificate to show"},
@@ -563,6 +566,8 @@ void options_help(FILE *out)
                 "  5  outcome unknown: the write was sent and may have taken effect, or may\n"
                 "     still. 'callsign get NAME' tells what holds\n"
                 "  6  the answer was not one of callsign's; nothing was changed\n"
-                "  7  nothing changed until the wait was over\n",
+                "  7  nothing changed until the wait was over\n"
+                "Of doctor: 0 nothing is wrong, 1 something is, but the cluster serves, 4 it does\n"
+                "not, or what it answers cannot be relied on\n",
                 out);
 }
