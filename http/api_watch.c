@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "http/api.h"
+#include "http/auth.h"
 #include "http/exchange.h"
 #include "http/stream.h"
 
@@ -78,6 +79,9 @@ void api_watch_get_answer(struct exchange *x)
         .is_reset = r->resumes && r->view != NULL,
     };
 
+    if (!auth_renew(x)) {
+        return;
+    }
     if (x->host->draining) {
         exchange_refuse(x, ERR_SHUTTING_DOWN, NULL);
         return;
@@ -89,6 +93,7 @@ void api_watch_get_answer(struct exchange *x)
     x->no_cache = true;
     if (!x->is_head) {
         r->view = NULL;
+        start.token = x->token;
         x->stream = stream_new(&x->host->hub, &start);
     }
     exchange_reply(x, MHD_HTTP_OK, "text/event-stream");

@@ -41,6 +41,12 @@ static bool forbid(struct exchange *x, const char *detail)
                   detail);
 }
 
+static bool refuse_unknown(struct exchange *x)
+{
+    return refuse(x, ERR_UNAUTHORIZED, "Bearer realm=\"callsign\", error=\"invalid_token\"",
+                  "the token is not known to this replica");
+}
+
 static bool find_token(struct exchange *x)
 {
     const char *text;
@@ -52,10 +58,23 @@ static bool find_token(struct exchange *x)
     text = bearer_text(x->head.authorization);
     x->token = text == NULL ? NULL : tokens_find(x->host->tokens, text, strlen(text));
     if (x->token == NULL) {
-        return refuse(x, ERR_UNAUTHORIZED, "Bearer realm=\"callsign\", error=\"invalid_token\"",
-                      "the token is not known to this replica");
+        return refuse_unknown(x);
     }
     x->tokens = tokens_hold(x->host->tokens);
+    return true;
+}
+
+/* Whether the route takes tokens like this one at all. */
+static bool admit_token(struct exchange *x)
+{
+    const struct route *route = route_get(x->route);
+
+    if (route->role == ROLE_NOBODY || x->token->role < route->role) {
+        return forbid(x, "the role of this token does not allow this");
+    }
+    if (token_bound(x->token) && route->permits == NULL) {
+        return forbid(x, "a token that is bound to environments or a node does not allow this");
+    }
     return true;
 }
 
@@ -66,16 +85,7 @@ bool auth_admit(struct exchange *x)
     if (x->host->tokens == NULL || route->role == ROLE_OPEN) {
         return true;
     }
-    if (!find_token(x)) {
-        return false;
-    }
-    if (route->role == ROLE_NOBODY || x->token->role < route->role) {
-        return forbid(x, "the role of this token does not allow this");
-    }
-    if (token_bound(x->token) && route->permits == NULL) {
-        return forbid(x, "a token that is bound to environments or a node does not allow this");
-    }
-    return true;
+    return find_token(x) && admit_token(x);
 }
 
 bool auth_permit(struct exchange *x)
@@ -86,6 +96,39 @@ bool auth_permit(struct exchange *x)
     return forbid(x, "this is outside of the environments or the node that the token is bound to; "
                      "one that is bound to a node removes with node_id and process_id as a guard");
 }
+
+/* --- When the tokens were read again ---------------------------------------- */
+
+bool auth_renew(struct exchange *x)
+{
+    struct tokens *now = x->host->tokens;
+    const struct token *token;
+
+    if (x->token == NULL || x->tokens == now) {
+        return true;
+    }
+    token = tokens_find_again(now, x->token);
+    if (token == NULL) {
+        return refuse_unknown(x);
+    }
+    tokens_hold(now);
+    tokens_release(x->tokens);
+    x->tokens = now;
+    x->token = token;
+    return admit_token(x) && auth_permit(x);
+}
+
+const struct token *auth_renew_stream(const struct exchange_host *h, const struct token *token,
+                                      uint64_t env_id)
+{
+    const struct token *now = tokens_find_again(h->tokens, token);
+    bool may =
+        now != NULL && now->role >= route_get(ROUTE_WATCH)->role && token_has_env(now, env_id);
+
+    return may ? now : NULL;
+}
+
+/* --- The end ------------------------------------------------------------------ */
 
 void auth_end(struct exchange *x)
 {

@@ -16,8 +16,10 @@
 #define CALLSIGN_HTTP_AUTH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct exchange;
+struct exchange_host;
 struct token;
 
 /* The headers are there and the route is found. False: refused, with 401 or
@@ -28,6 +30,16 @@ bool auth_admit(struct exchange *x);
 /* The handler filled in what it asks the core for. False: refused, with 403,
  * because the token is bound to something else. */
 bool auth_permit(struct exchange *x);
+
+/* Before a watch begins, and when the tokens were read again while a poll waits: whether
+ * it may go on. False: refused, with 401 or 403, because its token is not known any more,
+ * or may no longer do this. */
+bool auth_renew(struct exchange *x);
+
+/* The same for a stream of that environment, which has no exchange: its token as it is
+ * now, or NULL. `token` is of the file before. */
+const struct token *auth_renew_stream(const struct exchange_host *h, const struct token *token,
+                                      uint64_t env_id);
 
 /* The answer is on its way. */
 void auth_audit(struct exchange *x);

@@ -305,6 +305,23 @@ void hub_on_gone(struct hub *h)
     }
 }
 
+/* --- Tokens ---------------------------------------------------------------------- */
+
+unsigned hub_renew(struct hub *h)
+{
+    unsigned ended = 0;
+    struct list *link, *next;
+
+    for (link = h->streams.next; link != &h->streams; link = link->next) {
+        ended += !stream_renew(LIST_ENTRY(link, struct stream, link));
+    }
+    for (link = h->polls.next; link != &h->polls; link = next) {
+        next = link->next;
+        ended += !longpoll_renew(LIST_ENTRY(link, struct longpoll, link));
+    }
+    return ended;
+}
+
 /* --- The end ---------------------------------------------------------------------- */
 
 void hub_drain(struct hub *h)

@@ -78,6 +78,10 @@ void hub_on_gone(struct hub *h);
 /* The core answered hub->request. */
 void hub_on_view(struct hub *h);
 
+/* The host's tokens were read again, and it still has those before: ends the streams and answers
+ * the polls whose token may not have them any more; how many. */
+unsigned hub_renew(struct hub *h);
+
 /* Tells every stream to come back elsewhere and ends it; answers the polls. */
 void hub_drain(struct hub *h);
 /* Cuts the streams that are still there. */

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "http/api.h"
+#include "http/auth.h"
 #include "http/exchange.h"
 
 void longpoll_drop(struct longpoll *p)
@@ -56,6 +57,15 @@ void longpoll_refuse(struct longpoll *p)
 {
     exchange_refuse(p->exchange, ERR_SHUTTING_DOWN, NULL);
     finish(p);
+}
+
+bool longpoll_renew(struct longpoll *p)
+{
+    if (auth_renew(p->exchange)) {
+        return true;
+    }
+    finish(p);
+    return false;
 }
 
 /* A node's end concerns the name if the node held it. */
@@ -133,6 +143,9 @@ bool longpoll_begin(struct exchange *x)
 
     if (held ? r->found.revision > after : !history_holds(h->history, after)) {
         return false;
+    }
+    if (!auth_renew(x)) {
+        return true;
     }
     if (h->draining || !hub_has_room(h)) {
         exchange_refuse(x, h->draining ? ERR_SHUTTING_DOWN : ERR_OVERLOADED, NULL);

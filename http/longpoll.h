@@ -44,6 +44,9 @@ void longpoll_on_revision(struct longpoll *p);
 void longpoll_go_on(struct longpoll *p);
 /* Answers that nothing came. */
 void longpoll_expire(struct longpoll *p);
+/* The host's tokens were read again. False: answers that its token may not wait for this
+ * any more. */
+bool longpoll_renew(struct longpoll *p);
 /* Answers that the replica stops. */
 void longpoll_refuse(struct longpoll *p);
 

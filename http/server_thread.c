@@ -427,6 +427,20 @@ enum err server_thread_open(struct server_thread *t, struct service *service,
     return ERR_OK;
 }
 
+/* Whoever watches with a token that was taken out, or may do less now, is ended. */
+static void replace_tokens(struct server_thread *t, struct tokens *tokens)
+{
+    struct tokens *before = t->host.tokens;
+    unsigned ended;
+
+    t->host.tokens = tokens;
+    ended = before != NULL ? hub_renew(&t->host.hub) : 0;
+    tokens_release(before);
+    if (ended > 0) {
+        log_event(LOG_INFO, "watches_revoked", "watches=%u", ended);
+    }
+}
+
 enum err server_thread_load(struct server_thread *t, char *errmsg, size_t errmsg_len)
 {
     const struct http_config *config = t->host.config;
@@ -447,8 +461,7 @@ enum err server_thread_load(struct server_thread *t, char *errmsg, size_t errmsg
     tls_store_replace(&t->tls, identity, t->host.conns.now_ms);
     metrics_set(&t->host.metrics.cert_not_after,
                 identity == NULL ? 0 : (uint64_t)tls_not_after(identity));
-    tokens_release(t->host.tokens);
-    t->host.tokens = tokens;
+    replace_tokens(t, tokens);
     return ERR_OK;
 }
 

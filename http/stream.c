@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "http/auth.h"
 #include "http/conn.h"
 #include "http/event.h"
 #include "http/exchange.h"
@@ -86,11 +87,29 @@ static void pop(struct stream *s)
     }
 }
 
+static void drop_last(struct stream *s)
+{
+    struct event *e = at(s, s->count - 1)->event;
+
+    s->unsent -= e->len;
+    s->count--;
+    event_release(e);
+}
+
+/* What nothing of was taken yet. */
+static void drop_untouched(struct stream *s)
+{
+    while (s->count > (s->sent > 0 ? 1 : 0)) {
+        drop_last(s);
+    }
+}
+
 static void drop_queue(struct stream *s)
 {
     while (s->count > 0) {
-        pop(s);
+        drop_last(s);
     }
+    s->sent = 0;
     free(s->queue);
     s->queue = NULL;
     s->capacity = 0;
@@ -478,6 +497,7 @@ struct stream *stream_new(struct hub *h, const struct stream_start *start)
     s->watcher.is_stream = true;
     s->active_ms = h->host->conns.now_ms;
     s->dirty = true;
+    s->token = start->token;
     list_push_back(&h->streams, &s->link);
     h->streams_count++;
     push(s, event_of_retry(&h->scratch, HUB_RETRY_MS), false);
@@ -507,13 +527,34 @@ void stream_attach(struct stream *s, struct MHD_Connection *connection, struct c
     (void)epoll_ctl(h->gone_fd, EPOLL_CTL_ADD, conn->fd, &event);
 }
 
-void stream_finish(struct stream *s)
+static void finish(struct stream *s)
 {
-    if (s->watcher.state == WATCHER_ENDED) {
-        return;
-    }
     watcher_end(&s->watcher);
     drop_view(s);
     push(s, event_of_retry(&hub_of(s)->scratch, HUB_RETRY_MS), false);
     wake(s);
+}
+
+void stream_finish(struct stream *s)
+{
+    if (s->watcher.state != WATCHER_ENDED) {
+        finish(s);
+    }
+}
+
+bool stream_renew(struct stream *s)
+{
+    const struct watch_filter *f = s->watcher.member.filter;
+
+    if (s->watcher.state == WATCHER_ENDED) {
+        s->token = NULL;
+        return true;
+    }
+    s->token = auth_renew_stream(hub_of(s)->host, s->token, f->env_id);
+    if (s->token != NULL) {
+        return true;
+    }
+    drop_untouched(s);
+    finish(s);
+    return false;
 }

@@ -10,6 +10,8 @@
  *   1. At most STREAM_UNSENT_MAX bytes of live events are queued; a client that
  *      lets more pile up, or takes nothing for the idle timeout, is cut.
  *   2. Suspended exactly while there is nothing to send.
+ *   3. `token` is one of those that the host has: when they are read again, each stream
+ *      goes on with its token as it is then, or ends.
  *
  * Threads: the HTTP thread. Memory: 300 bytes for an idle stream; a queue of 16
  * bytes for each event that waits, which it shares with other streams; the
@@ -27,6 +29,7 @@
 
 struct conn;
 struct registry_view;
+struct token;
 
 enum { STREAM_UNSENT_MAX = 1024 * 1024 };
 
@@ -40,7 +43,8 @@ struct stream {
     struct list link; /* in hub->streams */
     struct MHD_Connection *connection;
     struct conn *conn;
-    uint64_t active_ms; /* when libmicrohttpd asked for bytes last */
+    const struct token *token; /* of the host's tokens; NULL: there are none */
+    uint64_t active_ms;        /* when libmicrohttpd asked for bytes last */
     bool suspended;
     bool dirty;     /* libmicrohttpd's buffer has pages to give back */
     bool overflown; /* too much is unsent: to be cut */
@@ -66,6 +70,7 @@ struct stream_start {
     struct registry_view *view;
     uint64_t revision;
     bool is_reset;
+    const struct token *token; /* that asked for it, of the host's tokens, or NULL */
 };
 
 struct stream *stream_new(struct hub *h, const struct stream_start *start);
@@ -97,6 +102,9 @@ void stream_begin(struct stream *s, struct registry_view *view, uint64_t revisio
 void stream_bookmark(struct stream *s);
 /* Sends what is queued, then a hint to come back, and ends. */
 void stream_finish(struct stream *s);
+/* The host's tokens were read again (invariant 3). False: it ends; an event of which
+ * a part was sent is sent whole, and nothing of what is queued behind it. */
+bool stream_renew(struct stream *s);
 /* Closes the connection. */
 void stream_cut(struct stream *s);
 

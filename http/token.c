@@ -297,12 +297,10 @@ static uint32_t head_of(const uint8_t digest[TOKEN_DIGEST_LEN])
            digest[3];
 }
 
-const struct token *tokens_find(const struct tokens *t, const char *text, size_t len)
+static const struct token *find(const struct tokens *t, const uint8_t digest[TOKEN_DIGEST_LEN])
 {
-    uint8_t digest[TOKEN_DIGEST_LEN];
     size_t low = 0, high = t->count;
 
-    hash(text, len, digest);
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
@@ -318,6 +316,19 @@ const struct token *tokens_find(const struct tokens *t, const char *text, size_t
         }
     }
     return NULL;
+}
+
+const struct token *tokens_find(const struct tokens *t, const char *text, size_t len)
+{
+    uint8_t digest[TOKEN_DIGEST_LEN];
+
+    hash(text, len, digest);
+    return find(t, digest);
+}
+
+const struct token *tokens_find_again(const struct tokens *t, const struct token *earlier)
+{
+    return find(t, earlier->digest);
 }
 
 /* --- Making one ------------------------------------------------------------- */

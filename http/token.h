@@ -82,6 +82,9 @@ size_t tokens_count(const struct tokens *t);
 /* The token whose text these bytes are, or NULL; valid while `t` is held. */
 const struct token *tokens_find(const struct tokens *t, const char *text, size_t len);
 
+/* The same token of an earlier file, as it is now, or NULL. */
+const struct token *tokens_find_again(const struct tokens *t, const struct token *earlier);
+
 /*
  * Makes a token: appends its line, of which `words` are NAME ROLE [BINDING...],
  * to the file at `path`, which is made with mode 0600 if it is missing, and

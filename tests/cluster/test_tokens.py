@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+import api
 import cluster as clusters
 
 DOCUMENT = json.loads((clusters.TOP / "http" / "openapi.json").read_text(encoding="utf-8"))
@@ -94,6 +95,109 @@ def test_tokens_are_read_again(guarded):
         clusters.eventually("the token is gone", lambda: replica.ask(
             "GET", "/api/registry", headers=bearer(added)).status == 401)
         assert kept.request("GET", "/api/registry", headers=bearer(tokens["read"])).status == 200
+
+
+class Waiting:
+    """A stream and a poll with one token, on bare sockets."""
+
+    def __init__(self, replica, token):
+        self.stream = self._open(replica, "/api/watch", token)
+        self.poll = self._open(replica, "/api/registry/n?after=0&wait=30", token)
+        self.text = b""
+        while b"event: synced" not in self.text:
+            self.text += self.stream.recv(65536)
+
+    @staticmethod
+    def _open(replica, target, token):
+        sock = api.connect(replica.http_port)
+        sock.sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\n"
+                     f"Authorization: Bearer {token}\r\n\r\n".encode())
+        return sock
+
+    def ended(self):
+        """What came until the other side ended the stream."""
+        while True:
+            more = self.stream.recv(65536)
+            self.text += more
+            if not more or self.text.endswith(b"\r\n0\r\n\r\n"):
+                return self.text
+
+    def answered(self):
+        return api.read_answer(self.poll.makefile("rb"))
+
+    def close(self):
+        self.stream.close()
+        self.poll.close()
+
+
+def test_who_watches_with_a_token_that_goes_is_ended(new_cluster, folder):
+    """Taken out, or not allowed to any more: streams end in order, polls are
+    refused, at once. All others go on, whatever else became of their lines."""
+    path = folder / "tokens"
+    tokens = {name: new_token(path, name, *words) for name, words in {
+        "stays": ["read"], "goes": ["read"], "less": ["write"], "elsewhere": ["read", "env=1,2"],
+        "within": ["read"], "lower": ["admin"]}.items()}
+    flags = ["--tokens", str(path), "--http-threads", "2"]
+    replica = new_cluster(count=1, flags=flags).start()[1]
+    replica.wait_ready()
+    waiting = {name: [Waiting(replica, token) for _ in range(4)] for name, token in tokens.items()}
+    replica.access = api.Access(token=tokens["lower"])
+    with replica.api() as a:
+        clusters.eventually("all wait", lambda: a.metric("callsign_watches") == 2 * 4 * len(tokens))
+    lines = {line.split()[0]: line for line in path.read_text().splitlines()}
+    del lines["goes"]
+    lines["less"] = lines["less"].replace(" write ", " metrics ")
+    lines["elsewhere"] = lines["elsewhere"].replace("env=1,2", "env=2,3")
+    lines["within"] += " env=1"
+    lines["lower"] = lines["lower"].replace("lower admin ", "renamed write ")
+    path.write_text("\n".join(reversed(lines.values())) + "\n")
+    replica.signal(signal.SIGHUP)
+    for name, status in {"goes": 401, "less": 403, "elsewhere": 403}.items():
+        for one in waiting.pop(name):
+            assert one.ended().endswith(b"\nretry: 1000\n\n\r\n0\r\n\r\n")
+            answer = one.answered()
+            assert answer.status == status and "WWW-Authenticate" in answer.headers
+            one.close()
+    clusters.eventually("it is told", lambda: sum(
+        map(int, re.findall(r"event=watches_revoked watches=(\d+)", replica.log))) == 2 * 3 * 4)
+    assert replica.ask("PUT", "/api/registry/n", {"node_id": 1, "process_id": 1}).status == 201
+    for one in sum(waiting.values(), []):
+        assert one.answered().status == 200
+        while b'"name":"n"' not in one.text:
+            more = one.stream.recv(65536)
+            assert more
+            one.text += more
+        one.close()
+
+
+def test_a_watch_does_not_begin_with_a_token_that_went(new_cluster, folder):
+    """It was let in, and waits for a leader, when its token is taken out."""
+    path = folder / "tokens"
+    kept, goes = new_token(path, "kept", "read"), new_token(path, "goes", "read")
+    cluster = new_cluster(flags=["--tokens", str(path), "--request-timeout-ms", "20000"]).start()
+    for replica in cluster:
+        replica.access = api.Access(token=kept)
+    cluster.wait_ready()
+    replica, *others = cluster
+    for other in others:
+        other.pause()
+    socks = []
+    for target in ("/api/watch", "/api/registry/n?after=0&wait=1"):
+        socks.append(api.connect(replica.http_port))
+        socks[-1].sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\n"
+                          f"Authorization: Bearer {goes}\r\n\r\n".encode())
+    with replica.api() as a:
+        clusters.eventually("both wait",
+                            lambda: a.metric("callsign_http_requests_waiting") >= 3)
+    path.write_text("".join(l for l in path.read_text().splitlines(True) if "goes" not in l))
+    replica.signal(signal.SIGHUP)
+    clusters.eventually("it is gone", lambda: replica.ask(
+        "GET", "/metrics", headers=bearer(goes)).status == 401)
+    for other in others:
+        other.resume()
+    for sock in socks:
+        with sock, sock.makefile("rb") as stream:
+            assert api.read_answer(stream).status == 401
 
 
 @pytest.mark.parametrize("mode, text, says", [
