@@ -289,6 +289,8 @@ enum callsign_result command_run(struct callsign *c, const struct callsign_confi
         [OPTIONS_MEMBER_ADD] = command_member_add,
         [OPTIONS_MEMBER_REMOVE] = command_member_remove,
         [OPTIONS_MEMBER_LEAD] = command_member_lead,
+        [OPTIONS_SNAPSHOT_SAVE] = command_snapshot_save,
+        [OPTIONS_SNAPSHOT_INSPECT] = command_snapshot_inspect,
         [OPTIONS_STATUS] = command_status,
         [OPTIONS_HEALTH] = command_health,
         [OPTIONS_DOCTOR] = command_doctor,

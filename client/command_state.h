@@ -51,5 +51,7 @@ enum callsign_result command_member_list(struct command *r);
 enum callsign_result command_member_add(struct command *r);
 enum callsign_result command_member_remove(struct command *r);
 enum callsign_result command_member_lead(struct command *r);
+enum callsign_result command_snapshot_save(struct command *r);
+enum callsign_result command_snapshot_inspect(struct command *r);
 
 #endif

@@ -12,6 +12,7 @@
 
 enum {
     TIMEOUT_DEFAULT_MS = 5000,
+    SAVE_TIMEOUT_DEFAULT_MS = 600000, /* millions of names over a slow line */
     TTL_DEFAULT_MS = 10000,
     TIMEOUT_MAX_MS = 3600000,
     HELP_COLUMN = 32,
@@ -48,6 +49,10 @@ const struct options_command_spec options_commands[OPTIONS_COMMANDS_N] = {
                             "add a replica, which catches up and then votes"},
     [OPTIONS_MEMBER_REMOVE] = {"member", "remove", "ID", 1, 1, "remove a replica"},
     [OPTIONS_MEMBER_LEAD] = {"member", "lead", "ID", 1, 1, "make a replica the leader"},
+    [OPTIONS_SNAPSHOT_SAVE] = {"snapshot", "save", "FILE", 1, 1,
+                               "back up all that is registered; - is standard output"},
+    [OPTIONS_SNAPSHOT_INSPECT] = {"snapshot", "inspect", "FILE", 1, 1,
+                                  "check a backup and say what is in it, without a replica"},
     [OPTIONS_STATUS] = {"status", NULL, "", 0, 0, "show the cluster as one replica sees it"},
     [OPTIONS_HEALTH] = {"health", NULL, "", 0, 0,
                         "say in a word, and in the exit status, how it is"},
@@ -238,7 +243,7 @@ const struct options_spec options_specs[] = {
      "a replica's address; may be repeated, the next\none is tried on failure "
      "(CALLSIGN_ENDPOINTS,\nseparated by commas, else " DEFAULT_ENDPOINT ")"},
     {"timeout", "SECONDS", ON_ALL, set_timeout,
-     "for everything, over all endpoints (5);\ndoctor: for each question"},
+     "for everything, over all endpoints (5; 600 to\nsave a snapshot); doctor: for each question"},
     {"token-file", "FILE", ON_ALL, set_token_file, "holds the bearer token (CALLSIGN_TOKEN_FILE)"},
     {"ca", "FILE", ON_ALL, set_ca, "PEM, whom to trust with https (the system's)"},
     {"cert", "FILE", ON_ALL, set_cert, "PEM, the certificate to show"},
@@ -472,16 +477,18 @@ enum options_action options_parse(int argc, char **argv, const char *environment
     enum options_action action;
     unsigned used = 0;
 
-    *o = (struct options){.env_id = CALLSIGN_ENV_DEFAULT,
-                          .timeout_ms = TIMEOUT_DEFAULT_MS,
-                          .ttl_ms = TTL_DEFAULT_MS,
-                          .color = "auto"};
+    *o =
+        (struct options){.env_id = CALLSIGN_ENV_DEFAULT, .ttl_ms = TTL_DEFAULT_MS, .color = "auto"};
     action = parse_options(argc, argv, o, &used, ret_why);
     if (action == OPTIONS_RUN) {
         action = parse_words(argc - optind, argv + optind, o, ret_why);
     }
     if (action == OPTIONS_RUN) {
         action = check(o, used, ret_why);
+    }
+    if (o->timeout_ms == 0) {
+        o->timeout_ms =
+            o->command == OPTIONS_SNAPSHOT_SAVE ? SAVE_TIMEOUT_DEFAULT_MS : TIMEOUT_DEFAULT_MS;
     }
     if (action == OPTIONS_RUN && o->endpoints_count == 0 && environment != NULL) {
         action = add_environment(o, environment, ret_why);
@@ -565,7 +572,8 @@ void options_help(FILE *out)
                 "  4  unavailable: no replica could serve it; surely nothing happened\n"
                 "  5  outcome unknown: the write was sent and may have taken effect, or may\n"
                 "     still. 'callsign get NAME' tells what holds\n"
-                "  6  the answer was not one of callsign's; nothing was changed\n"
+                "  6  the answer was not one of callsign's, or a file cannot be used; nothing was\n"
+                "     changed\n"
                 "  7  nothing changed until the wait was over\n"
                 "Of doctor: 0 nothing is wrong, 1 something is, but the cluster serves, 4 it does\n"
                 "not, or what it answers cannot be relied on\n",

@@ -72,6 +72,12 @@ void api_members_delete(struct exchange *x);
 void api_members_transfer(struct exchange *x);
 void api_members_answer(struct exchange *x);
 
+/* /api/snapshot: api_snapshot.c */
+void api_snapshot_get(struct exchange *x);
+void api_snapshot_get_answer(struct exchange *x);
+/* Its backup is written, or failed with that errno. */
+void api_snapshot_on_backup(struct exchange *x, int failure);
+
 /* /livez, /readyz, /version, /metrics: api_health.c */
 void api_health_livez(struct exchange *x);
 void api_health_readyz(struct exchange *x);

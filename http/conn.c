@@ -184,7 +184,7 @@ static bool overdue(struct conn_table *t, struct conn *c)
     case CONN_REQUEST:
         return t->now_ms - c->since_ms > t->request_timeout_ms;
     case CONN_SENDING:
-        return t->now_ms - c->since_ms > t->idle_timeout_ms;
+        return t->now_ms - c->since_ms > t->idle_timeout_ms + c->sending_ms;
     case CONN_BUSY:
     case CONN_STREAM:
     case CONN_CUT:

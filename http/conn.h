@@ -10,7 +10,8 @@
  *                                 ^---------------------------------------------'
  *
  * Bounds: SILENT, which a TLS handshake is part of, and REQUEST, from its line
- * to its last byte, request_timeout_ms each; SENDING idle_timeout_ms; BUSY
+ * to its last byte, request_timeout_ms each; SENDING idle_timeout_ms, and as much
+ * more as its answer was given; BUSY
  * none, the core answers in time; STREAM, which an event stream has instead of
  * SENDING, none, the hub (hub.h) looks after it. IDLE is left to
  * libmicrohttpd's timeout, except that bytes which arrive without ever making
@@ -53,6 +54,7 @@ struct conn {
     int fd;                 /* libmicrohttpd's; valid until its CLOSED notification returns */
     enum conn_phase phase;
     uint64_t since_ms;         /* the phase began */
+    uint64_t sending_ms;       /* SENDING: that much longer, for an answer that is large */
     bool surplus;              /* there was no room for it */
     bool sampled;              /* IDLE: bytes_seen is set */
     uint64_t bytes_seen;       /* IDLE: received when the sweeper first looked */

@@ -8,7 +8,9 @@
 #include "base/mem.h"
 #include "command.h"
 #include "http/access.h"
+#include "http/api.h"
 #include "http/auth.h"
+#include "http/backup.h"
 #include "http/exchange_answer.h"
 #include "http/exchange_pool.h"
 #include "http/exchange_target.h"
@@ -26,6 +28,9 @@ enum {
     /* The core answers within the request's timeout. When its thread stands
      * still (a disk that hangs), we answer this much later. */
     CORE_SLACK_MS = 1000,
+
+    /* A client that takes its backup more slowly, 1 MB/s, is cut. */
+    BACKUP_BYTES_PER_MS_MIN = 1000,
 };
 
 static void complete(struct exchange *x);
@@ -66,7 +71,7 @@ void exchange_host_init(struct exchange_host *h, struct service *service,
 
 void exchange_host_fini(struct exchange_host *h)
 {
-    CHECK(h->live == 0 && h->in_core == 0);
+    CHECK(h->live == 0 && h->in_core == 0 && h->backup == NULL);
     hub_fini(&h->hub);
     tokens_release(h->tokens);
     exchange_pool_empty(h);
@@ -141,14 +146,23 @@ void exchange_go_on(struct exchange *x)
     make_ready(x);
 }
 
+static void enter_core(struct exchange *x)
+{
+    x->in_core = true;
+    x->host->in_core++;
+}
+
+static void leave_core(struct exchange *x)
+{
+    CHECK(x->in_core);
+    x->in_core = false;
+    x->host->in_core--;
+}
+
 /* What the core answered. */
 static void collect(struct exchange *x)
 {
-    struct exchange_host *h = x->host;
-
-    CHECK(x->in_core);
-    x->in_core = false;
-    h->in_core--;
+    leave_core(x);
     if (x->abandoned) {
         exchange_pool_release(x);
         return;
@@ -156,9 +170,26 @@ static void collect(struct exchange *x)
     CHECK(x->state == EXCHANGE_WAIT);
     list_remove(&x->link);
     answer(x);
-    if (x->poll == NULL) {
+    if (x->backup != NULL) {
+        enter_core(x); /* as long as its thread writes */
+    } else if (x->poll == NULL) {
         make_ready(x);
     }
+}
+
+/* The backup of this thread is written, or failed. */
+static void collect_backup(struct exchange *x)
+{
+    int failure = backup_finish(x->backup);
+
+    leave_core(x);
+    if (x->abandoned) {
+        exchange_pool_release(x);
+        return;
+    }
+    CHECK(x->state == EXCHANGE_WAIT);
+    api_snapshot_on_backup(x, failure);
+    make_ready(x);
 }
 
 void exchange_collect(struct exchange_host *h)
@@ -177,6 +208,19 @@ void exchange_collect(struct exchange_host *h)
             collect(r->owner);
         }
     }
+    if (h->backup != NULL && h->backup->in_core && backup_done(h->backup->backup)) {
+        collect_backup(h->backup);
+    }
+}
+
+/* The client is not waiting any more; the memory waits for the core. */
+static void let_core_have(struct exchange *x)
+{
+    list_remove(&x->link);
+    x->abandoned = true;
+    if (x->backup != NULL) {
+        backup_cancel(x->backup);
+    }
 }
 
 /* Answers the client although the core has not. The request stays the core's. */
@@ -184,9 +228,8 @@ static void abandon(struct exchange *x)
 {
     const struct route *route = route_get(x->route);
 
-    list_remove(&x->link);
-    x->abandoned = true;
-    if (route->role == ROLE_ADMIN) {
+    let_core_have(x);
+    if (route->role == ROLE_ADMIN && x->route != ROUTE_SNAPSHOT) {
         exchange_refuse(x, ERR_OUTCOME_UNKNOWN,
                         "the replica did not answer in time: the change may still be made; "
                         "GET /api/cluster tells");
@@ -216,6 +259,9 @@ void exchange_expire(struct exchange_host *h, bool all)
 {
     expire(h, &h->waiting, all);
     expire(h, &h->holding, all);
+    if (all && h->backup != NULL && h->backup->state == EXCHANGE_WAIT) {
+        abandon(h->backup);
+    }
 }
 
 /* --- The answer ----------------------------------------------------------- */
@@ -246,6 +292,7 @@ static void give_up_answer(struct exchange *x)
 static enum MHD_Result send_answer(struct exchange *x)
 {
     struct exchange_host *h = x->host;
+    const struct backup *b = x->backup;
     bool small = x->out.len <= EXCHANGE_POOL_ANSWER_KEPT;
     enum MHD_Result queued;
 
@@ -253,7 +300,6 @@ static enum MHD_Result send_answer(struct exchange *x)
         give_up_answer(x);
     }
     queued = exchange_answer_queue(x);
-
     if (queued == MHD_YES) {
         uint64_t duration_ns = now_ns() - x->complete_ns;
 
@@ -261,6 +307,7 @@ static enum MHD_Result send_answer(struct exchange *x)
         access_log(x, duration_ns);
         auth_audit(x);
         conn_enter(&h->conns, x->conn, x->stream != NULL ? CONN_STREAM : CONN_SENDING);
+        x->conn->sending_ms = b != NULL ? backup_bytes(b) / BACKUP_BYTES_PER_MS_MIN : 0;
         x->state = EXCHANGE_SENT;
     }
     return queued;
@@ -332,19 +379,6 @@ static enum err check_sizes(struct exchange *x, const char *method, const char *
     return ERR_OK;
 }
 
-/* libmicrohttpd 0.9 hands the target on as a string that ends at the first NUL
- * the client sent; another name would be acted on. The version follows the
- * target's true end by one byte. */
-static bool has_nul(const struct exchange *x, const char *version)
-{
-#if MHD_VERSION < 0x01000000
-    return x->uri_end == NULL || (version[0] != '\0' && version != x->uri_end + 1);
-#else
-    (void)version;
-    return x->uri_end == NULL;
-#endif
-}
-
 /* Bytes of the body that the route takes. */
 static size_t body_max(const struct exchange *x)
 {
@@ -365,7 +399,7 @@ static enum MHD_Result begin(struct exchange *x, const char *method, const char 
         exchange_refuse(x, head->err, head->detail);
     } else if (err != ERR_OK) {
         exchange_refuse(x, err, NULL);
-    } else if (has_nul(x, version)) {
+    } else if (exchange_target_has_nul(x, version)) {
         exchange_refuse(x, ERR_BAD_REQUEST, "the request target is malformed");
         head->broken = true;
     } else {
@@ -417,8 +451,7 @@ static enum MHD_Result ask_core(struct exchange *x)
     x->request.owner = x;
     x->state = EXCHANGE_WAIT;
     x->expires_ms = h->conns.now_ms + x->request.timeout_ms + CORE_SLACK_MS;
-    x->in_core = true;
-    h->in_core++;
+    enter_core(x);
     list_push_back(x->request.wait_ms > 0 ? &h->holding : &h->waiting, &x->link);
     service_submit(h->port, &x->request);
     h->unflushed = true;
@@ -529,8 +562,7 @@ static void complete(struct exchange *x)
     if (x->state == EXCHANGE_WAIT) {
         CHECK(x->hovers);
         stop_hovering(x);
-        list_remove(&x->link);
-        x->abandoned = true;
+        let_core_have(x);
         longpoll_drop(x->poll);
     }
     if (x->state != EXCHANGE_SENT) {

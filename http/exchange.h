@@ -57,11 +57,13 @@
 #include "http/route.h"
 #include "service.h"
 
+struct backup;
 struct http_config;
 struct longpoll;
 struct stream;
 struct token;
 struct tokens;
+struct wakeup;
 
 enum {
     EXCHANGE_HOVER_MS = 5,
@@ -93,11 +95,13 @@ struct exchange_host {
     unsigned threads;
     struct conn_table conns;
     struct hub hub;
-    struct tokens *tokens;    /* held; NULL: everybody may do everything */
-    uint64_t audit_second;    /* of conns.now_ms */
-    unsigned audit_refusals;  /* told in it */
-    uint64_t failures_second; /* in which failures were told ... */
-    unsigned failures_told;   /* ... so many times */
+    const struct wakeup *wake; /* borrowed: wakes this thread */
+    struct exchange *backup;   /* whose backup is being made or taken; NULL: there is none */
+    struct tokens *tokens;     /* held; NULL: everybody may do everything */
+    uint64_t audit_second;     /* of conns.now_ms */
+    unsigned audit_refusals;   /* told in it */
+    uint64_t failures_second;  /* in which failures were told ... */
+    unsigned failures_told;    /* ... so many times */
 
     size_t held_bytes; /* of bodies and answers, at most config->held_bytes_max and what writes
                           answer */
@@ -138,6 +142,8 @@ struct exchange {
     bool is_head;          /* HEAD: there is no body to send */
     bool asked;            /* the handler called exchange_ask() */
     struct longpoll *poll; /* WAIT: this answers it, not the core */
+    struct backup *backup; /* owned: once it is written it is the answer; until then the exchange
+                              counts as the core's */
     bool abandoned;        /* answered without waiting for the core any longer */
     uint64_t body_bytes;   /* received, kept or not */
     size_t held;           /* its part of the host's held_bytes */

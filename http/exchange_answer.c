@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "http/backup.h"
 #include "http/exchange.h"
 #include "http/problem.h"
 #include "http/stream.h"
@@ -75,6 +76,11 @@ static void add_page_headers(struct MHD_Response *r)
     add(r, "X-Content-Type-Options", "nosniff");
 }
 
+static bool sends_backup(const struct exchange *x)
+{
+    return x->backup != NULL && x->status == MHD_HTTP_OK;
+}
+
 static void add_headers(struct exchange *x, struct MHD_Response *r)
 {
     char etag[DECIMAL_MAX + 2];
@@ -98,6 +104,9 @@ static void add_headers(struct exchange *x, struct MHD_Response *r)
     }
     if (x->has_staleness) {
         add_number(r, "Callsign-Staleness-Ms", x->staleness_ms);
+    }
+    if (sends_backup(x)) {
+        add(r, "Content-Disposition", "attachment; filename=\"callsign.snapshot\"");
     }
     if (x->replayed) {
         add(r, "Idempotent-Replayed", "true");
@@ -125,15 +134,24 @@ static void add_headers(struct exchange *x, struct MHD_Response *r)
     }
 }
 
+static struct MHD_Response *make_response(struct exchange *x)
+{
+    if (x->stream != NULL) {
+        return stream_response(x->stream);
+    }
+    if (sends_backup(x)) {
+        return MHD_create_response_from_fd64(backup_bytes(x->backup), backup_take_fd(x->backup));
+    }
+    return MHD_create_response_from_buffer(x->out.len, x->out.data, MHD_RESPMEM_PERSISTENT);
+}
+
 enum MHD_Result exchange_answer_queue(struct exchange *x)
 {
     struct MHD_Response *r;
     enum MHD_Result queued;
 
     CHECK(x->status != 0 && !x->out.overflow);
-    r = x->stream != NULL
-            ? stream_response(x->stream)
-            : MHD_create_response_from_buffer(x->out.len, x->out.data, MHD_RESPMEM_PERSISTENT);
+    r = make_response(x);
     CHECK(r != NULL);
     add_headers(x, r);
     queued = MHD_queue_response(x->connection, (unsigned)x->status, r);

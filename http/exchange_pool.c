@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "http/backup.h"
 #include "http/exchange.h"
 
 enum { FREE_MAX = 256 }; /* exchanges kept for reuse, 2.5 MiB at most */
@@ -63,6 +64,11 @@ void exchange_pool_release(struct exchange *x)
         return;
     }
     exchange_pool_drop_answer(x);
+    if (x->backup != NULL) {
+        backup_free(x->backup);
+        x->backup = NULL;
+        h->backup = NULL;
+    }
     if (h->free_count == FREE_MAX) {
         dispose(x);
         return;

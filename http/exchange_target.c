@@ -70,3 +70,16 @@ void exchange_target_read(struct exchange *x, const char *method)
     }
     find_name(x, &m);
 }
+
+/* libmicrohttpd 0.9 hands the target on as a string that ends at the first NUL
+ * the client sent; another name would be acted on. The version follows the
+ * target's true end by one byte. */
+bool exchange_target_has_nul(const struct exchange *x, const char *version)
+{
+#if MHD_VERSION < 0x01000000
+    return x->uri_end == NULL || (version[0] != '\0' && version != x->uri_end + 1);
+#else
+    (void)version;
+    return x->uri_end == NULL;
+#endif
+}

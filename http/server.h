@@ -37,6 +37,7 @@ struct http_config {
     const char *cert_file;       /* tls.h; NULL: plain HTTP */
     const char *key_file;        /* NULL: in cert_file */
     const char *token_file;      /* token.h; NULL: everybody may do everything */
+    const char *data_dir;        /* where backups are made (backup.h) */
 };
 
 /* Binds and starts the threads. All of `config` but listen_address has to

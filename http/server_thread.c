@@ -404,6 +404,7 @@ enum err server_thread_open(struct server_thread *t, struct service *service,
         return ERR_SYSTEM;
     }
     exchange_host_init(h, service, config);
+    h->wake = &t->answered;
     update_clock(t);
     h->port = service_attach(service, wake, t);
     t->daemon = start_daemon(h, listen_fd);

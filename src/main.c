@@ -56,6 +56,7 @@ static enum err front_start(void *data, struct service *service, char *errmsg, u
         .cert_file = path_or_null(f->config->http_cert),
         .key_file = path_or_null(f->config->http_key),
         .token_file = path_or_null(f->config->token_file),
+        .data_dir = f->config->data_dir,
     };
 
     return http_server_start(service, &config, errmsg, errmsg_len, &f->server);

@@ -28,6 +28,7 @@ struct http_config httpfixture_config(void)
         .header_timeout_ms = 10000,
         .idle_timeout_ms = 60000,
         .raft_version = "0.15",
+        .data_dir = "/tmp",
     };
 }
 

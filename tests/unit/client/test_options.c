@@ -111,6 +111,7 @@ static void takes_second_words(void **state)
     assert_non_null(strstr(why, "take, confirm, abort"));
     assert_int_equal(parse("node up 1 --ttl 0.5", NULL), OPTIONS_USAGE);
     assert_int_equal(parse("node list x", NULL), OPTIONS_USAGE);
+    assert_int_equal(parse("snapshot save", NULL), OPTIONS_USAGE);
 }
 
 static void takes_the_environment(void **state)
