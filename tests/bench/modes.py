@@ -290,8 +290,8 @@ def growth(options, folder):
                          "disk_mb": disk, "snapshots": snapshots, "stall_ms": stall_ms,
                          "turn_cpu_ms": turn_ms, "restart_s": times})
     page.say(f"Three replicas, 64 connections, one run of {options.seconds} s each; the stall is "
-             "the longest turn of the leader's core thread since it started, snapshots included, on "
-             "the clock and in CPU time.")
+             "the longest turn of the leader's core thread since it started, snapshots included, "
+             "on the clock and in CPU time.")
     page.say(report.table(["names", "filled in s", *WORKS_HEAD, "RSS MB", "disk MB", "snapshots",
                            "stall ms", "its CPU ms", "restart s"], rows))
     page.end(data)
