@@ -191,7 +191,8 @@ enum callsign_result call_send(struct call *call, const char *method, enum trans
     call->request.link.target = text_string(call->target);
     call->request.link.body = call->body->len > 0 ? text_string(call->body) : NULL;
     transport_do(call->c->transport, call->link, &call->request, &sent);
-    (void)snprintf(a->endpoint, sizeof(a->endpoint), "%s", sent.endpoint);
+    (void)text_copy(a->endpoint, sizeof(a->endpoint), sent.endpoint,
+                    strnlen(sent.endpoint, sizeof(a->endpoint) - 1));
     a->served_by = call->from->served_by;
     a->has_revision = call->from->has_revision;
     a->revision = call->from->revision;

@@ -146,6 +146,9 @@ static bool same_string(const struct json_read_node *a, const struct json_read_n
     struct unescaper ub;
     int byte;
 
+    if (!a->escaped && !b->escaped) {
+        return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
+    }
     unescaper_init(&ua, a);
     unescaper_init(&ub, b);
     do {
@@ -205,6 +208,14 @@ static struct json_read_node *add(struct parser *p, enum json_read_type type)
     return node;
 }
 
+/* Moves over what stands for itself, ASCII without quote and backslash. */
+static void skip_plain(struct parser *p)
+{
+    while (p->at < p->end && *p->at >= 0x20 && *p->at < 0x7f && *p->at != '"' && *p->at != '\\') {
+        p->at++;
+    }
+}
+
 static bool parse_string(struct parser *p)
 {
     struct json_read_node *node;
@@ -216,7 +227,7 @@ static bool parse_string(struct parser *p)
     if (node == NULL) {
         return false;
     }
-    while (p->at < p->end && *p->at != '"') {
+    for (skip_plain(p); p->at < p->end && *p->at != '"'; skip_plain(p)) {
         size_t n = text_utf8_sequence(p->at, (size_t)(p->end - p->at));
 
         if (n == 0 || (unsigned char)*p->at < 0x20) {
@@ -229,6 +240,7 @@ static bool parse_string(struct parser *p)
         if (p->end - p->at < 2) {
             return false;
         }
+        node->escaped = true;
         p->at += 2;
         if (p->at[-1] == 'u' ? unicode_escape(&p->at, p->end) < 0
                              : short_escape(p->at[-1]) == NULL) {
@@ -439,6 +451,7 @@ bool json_read_bool(const struct json_read *doc, unsigned node, bool *ret_value)
 
 bool json_read_string(const struct json_read *doc, unsigned node, char *ret_string, size_t size)
 {
+    const struct json_read_node *string = &doc->nodes[node];
     struct unescaper u;
     size_t n = 0;
     int byte;
@@ -446,14 +459,17 @@ bool json_read_string(const struct json_read *doc, unsigned node, char *ret_stri
     if (node == JSON_READ_NONE || !is_type(doc, node, JSON_READ_STRING)) {
         return false;
     }
-    unescaper_init(&u, &doc->nodes[node]);
+    if (!string->escaped) {
+        return text_copy(ret_string, size, string->text, string->len);
+    }
+    unescaper_init(&u, string);
     while ((byte = unescaper_next(&u)) >= 0) {
         n++;
         if (byte == 0 || n >= size) {
             return false;
         }
     }
-    unescaper_init(&u, &doc->nodes[node]);
+    unescaper_init(&u, string);
     for (size_t i = 0; i < n; i++) {
         ret_string[i] = (char)unescaper_next(&u);
     }

@@ -39,6 +39,7 @@ enum json_read_type {
 
 struct json_read_node {
     enum json_read_type type;
+    bool escaped; /* a string that has escapes */
     unsigned next;
     const char *text; /* a string's without its quotes, else all of it */
     size_t len;

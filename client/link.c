@@ -25,7 +25,6 @@ struct link {
     pthread_mutex_t lock;               /* of the two that follow */
     int fd;                             /* the socket of the last connection; -1: there is none */
     bool interrupted;
-    struct text url;
     struct text target;
     struct text body;
     struct link_answer answer;
@@ -153,8 +152,6 @@ static bool set_options(struct link *l)
     (void)curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     (void)curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
-    /* A name such as ".." is no step up: it stays as it is encoded. */
-    (void)curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, l);
     (void)curl_easy_setopt(curl, CURLOPT_READDATA, l);
@@ -182,7 +179,6 @@ struct link *link_new(const struct link_config *config)
     l->config = config;
     l->fd = -1;
     (void)pthread_mutex_init(&l->lock, NULL);
-    text_init(&l->url, REQUEST_MAX);
     text_init(&l->target, REQUEST_MAX);
     text_init(&l->body, REQUEST_MAX);
     text_init(&l->answer.body, LINK_BODY_MAX);
@@ -202,7 +198,6 @@ void link_free(struct link *l)
     }
     curl_easy_cleanup(l->curl);
     curl_slist_free_all(l->plain);
-    text_fini(&l->url);
     text_fini(&l->target);
     text_fini(&l->body);
     text_fini(&l->answer.body);
@@ -361,8 +356,12 @@ static struct curl_slist *own_headers(const struct link *l, const struct link_re
     return list;
 }
 
-/* Method and body. */
-static bool set_method(CURL *curl, const struct link_request *request)
+/*
+ * Where to, what, and the body. The target is no part of the URL: libcurl would
+ * parse that and print it anew, byte by byte, for each request, which is a third
+ * of its instructions. It goes out as it is, a name such as ".." included.
+ */
+static bool set_request(CURL *curl, const char *endpoint, const struct link_request *request)
 {
     if (request->body != NULL) {
         (void)curl_easy_setopt(curl, CURLOPT_POST, 1L);
@@ -371,7 +370,9 @@ static bool set_method(CURL *curl, const struct link_request *request)
     } else {
         (void)curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
     }
-    return curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK;
+    return curl_easy_setopt(curl, CURLOPT_URL, endpoint) == CURLE_OK &&
+           curl_easy_setopt(curl, CURLOPT_REQUEST_TARGET, request->target) == CURLE_OK &&
+           curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK;
 }
 
 static void set_limits(CURL *curl, const struct link_request *request, uint64_t timeout_ms)
@@ -513,14 +514,9 @@ enum link_attempt link_try(struct link *l, const char *endpoint, const struct li
 
     l->request = request;
     reset_answer(&l->answer);
-    text_clear(&l->url);
-    text_put_string(&l->url, endpoint);
-    text_put_string(&l->url, request->target);
     set_limits(l->curl, request, timeout_ms);
-    if (list != NULL && !l->url.failed &&
-        (request->sink == NULL || request->sink(request->data, NULL, 0)) &&
-        set_method(l->curl, request) &&
-        curl_easy_setopt(l->curl, CURLOPT_URL, text_string(&l->url)) == CURLE_OK) {
+    if (list != NULL && (request->sink == NULL || request->sink(request->data, NULL, 0)) &&
+        set_request(l->curl, endpoint, request)) {
         (void)curl_easy_setopt(l->curl, CURLOPT_HTTPHEADER, list);
         attempt = transfer(l, endpoint, ret_why);
         (void)curl_easy_setopt(l->curl, CURLOPT_HTTPHEADER, l->plain);

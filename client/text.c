@@ -1,7 +1,5 @@
 #include "client/text.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,10 +74,14 @@ void text_put_string(struct text *t, const char *s)
 
 void text_put_u64(struct text *t, uint64_t value)
 {
-    char digits[24];
-    int n = snprintf(digits, sizeof(digits), "%" PRIu64, value);
+    char digits[20]; /* of 2^64-1 */
+    size_t at = sizeof(digits);
 
-    text_put(t, digits, (size_t)n);
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    text_put(t, digits + at, sizeof(digits) - at);
 }
 
 static void put_hex(struct text *t, const char *prefix, unsigned char byte)
@@ -100,11 +102,16 @@ static bool is_unreserved(char c)
 
 void text_put_percent(struct text *t, const char *s)
 {
-    for (; *s != '\0'; s++) {
-        if (is_unreserved(*s)) {
-            text_put(t, s, 1);
-        } else {
-            put_hex(t, "%", (unsigned char)*s);
+    while (*s != '\0') {
+        size_t n = 0;
+
+        while (is_unreserved(s[n])) {
+            n++;
+        }
+        text_put(t, s, n);
+        s += n;
+        if (*s != '\0') {
+            put_hex(t, "%", (unsigned char)*s++);
         }
     }
 }
@@ -112,14 +119,19 @@ void text_put_percent(struct text *t, const char *s)
 void text_put_json(struct text *t, const char *s)
 {
     text_put(t, "\"", 1);
-    for (; *s != '\0'; s++) {
+    while (*s != '\0') {
+        size_t n = 0;
+
+        while ((unsigned char)s[n] >= 0x20 && s[n] != '"' && s[n] != '\\') {
+            n++;
+        }
+        text_put(t, s, n);
+        s += n;
         if (*s == '"' || *s == '\\') {
             text_put(t, "\\", 1);
-            text_put(t, s, 1);
-        } else if ((unsigned char)*s < 0x20) {
-            put_hex(t, "\\u00", (unsigned char)*s);
-        } else {
-            text_put(t, s, 1);
+            text_put(t, s++, 1);
+        } else if (*s != '\0') {
+            put_hex(t, "\\u00", (unsigned char)*s++);
         }
     }
     text_put(t, "\"", 1);
@@ -182,6 +194,16 @@ size_t text_utf8_sequence(const char *s, size_t n)
         return forms[i].len;
     }
     return 0;
+}
+
+bool text_copy(char *to, size_t size, const char *bytes, size_t n)
+{
+    if (n >= size) {
+        return false;
+    }
+    memcpy(to, bytes, n);
+    to[n] = '\0';
+    return true;
 }
 
 bool text_is_utf8(const char *s, size_t n)

@@ -53,6 +53,10 @@ void text_put_visible(struct text *t, const char *s);
  * n > 0 bytes; 0 if there is none. */
 size_t text_utf8_sequence(const char *s, size_t n);
 
+/* Copies n bytes and a NUL into `to`, which has `size`; false, and `to` is
+ * untouched, if that is too small. */
+bool text_copy(char *to, size_t size, const char *bytes, size_t n);
+
 /* Whether all n bytes are well-formed UTF-8. */
 bool text_is_utf8(const char *s, size_t n);
 

@@ -66,12 +66,15 @@ uint64_t transport_jitter_ms(uint64_t ms)
 
 static void make_key(char *ret_key)
 {
+    static const char digits[] = "0123456789abcdef";
     unsigned char bytes[KEY_BYTES];
 
     fill_random(bytes, sizeof(bytes));
     for (size_t i = 0; i < sizeof(bytes); i++) {
-        (void)snprintf(ret_key + 2 * i, 3, "%02x", bytes[i]);
+        ret_key[2 * i] = digits[bytes[i] >> 4];
+        ret_key[2 * i + 1] = digits[bytes[i] & 15];
     }
+    ret_key[2 * sizeof(bytes)] = '\0';
 }
 
 static bool add_endpoints(struct transport *t, const char *const *endpoints, size_t count,

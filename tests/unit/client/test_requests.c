@@ -304,12 +304,43 @@ static void waits_for_a_change(void **state)
     pair_close(&p);
 }
 
+/* --- Routes without a call of their own ------------------------------------------------------- */
+
+static bool ignore(void *data, const char *bytes, size_t n)
+{
+    (void)data;
+    (void)bytes;
+    (void)n;
+    return true;
+}
+
+static void fetches_paths_as_they_are(void **state)
+{
+    static const char *const bad[] = {"", "version", "/a b", "/a\r\nX: y", "/\x7f", "/\xc3\xa9"};
+    struct pair p;
+
+    (void)state;
+    pair_open(&p, "200 OK", "{}");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(callsign_fetch(p.client, bad[i], ignore, NULL, &answer), CALLSIGN_INVALID);
+    }
+    assert_int_equal(scripted_server_requests(p.server), 0);
+    assert_int_equal(callsign_fetch(p.client, "/a/../%2e//b?c=%20", ignore, NULL, &answer),
+                     CALLSIGN_DONE);
+    was_sent(&p, "GET /a/../%2e//b?c=%20 HTTP/1.1\r\nHost: 127.0.0.1:");
+    pair_close(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sends_a_batch), cmocka_unit_test(refuses_batches_itself),
-        cmocka_unit_test(claims),        cmocka_unit_test(leases),
-        cmocka_unit_test(keeps_a_lease), cmocka_unit_test(waits_for_a_change),
+        cmocka_unit_test(sends_a_batch),
+        cmocka_unit_test(refuses_batches_itself),
+        cmocka_unit_test(claims),
+        cmocka_unit_test(leases),
+        cmocka_unit_test(keeps_a_lease),
+        cmocka_unit_test(waits_for_a_change),
+        cmocka_unit_test(fetches_paths_as_they_are),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -127,6 +127,32 @@ static void reads_exact_integers(void **state)
     assert_true(value == UINT64_MAX);
 }
 
+static void writes_integers(void **state)
+{
+    struct text t;
+
+    (void)state;
+    text_init(&t, 100);
+    text_put_u64(&t, 0);
+    text_put_u64(&t, 10);
+    text_put_u64(&t, UINT64_MAX);
+    assert_string_equal(text_string(&t), "01018446744073709551615");
+    text_fini(&t);
+}
+
+static void copies_what_fits(void **state)
+{
+    char to[4] = "old";
+
+    (void)state;
+    assert_false(text_copy(to, sizeof(to), "1234", 4));
+    assert_string_equal(to, "old");
+    assert_true(text_copy(to, sizeof(to), "1234", 3));
+    assert_string_equal(to, "123");
+    assert_true(text_copy(to, 1, "", 0));
+    assert_string_equal(to, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +161,8 @@ int main(void)
         cmocka_unit_test(encodes),
         cmocka_unit_test(knows_utf8),
         cmocka_unit_test(reads_exact_integers),
+        cmocka_unit_test(writes_integers),
+        cmocka_unit_test(copies_what_fits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
