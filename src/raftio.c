@@ -170,6 +170,15 @@ static int on_truncate(struct raft_io *io, raft_index index)
     return rv;
 }
 
+/* Rule R4, for a snapshot that the state machine cannot read: by now it is in
+ * place of the log, and libraft goes on and applies nothing any more. */
+static void stop_without_state(struct raftio *x, raft_index index)
+{
+    if (x->raft->state != RAFT_UNAVAILABLE && x->raft->last_applied < index) {
+        guard_stop_on_error(&x->guard, "the leader's snapshot cannot be read", RAFT_MALFORMED);
+    }
+}
+
 static void on_put(struct raft_io_snapshot_put *req, int status)
 {
     struct put p = *(struct put *)req->data;
@@ -192,6 +201,7 @@ static void on_put(struct raft_io_snapshot_put *req, int status)
     p.cb(p.user, status);
     g->context = GUARD_NONE;
     if (p.install && status == 0) {
+        stop_without_state(x, p.index);
         x->raft->configuration_uncommitted_index = 0;
         g->committed_index = 0;
         guard_track_configuration(g);

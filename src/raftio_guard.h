@@ -13,7 +13,9 @@
  *       never compared                  what the answered request covered
  *   R3  results that outlived a term,   suppress them
  *       or have no address
- *   R4  goes on after a failed write    end the process
+ *   R4  goes on after a failed write,   end the process
+ *       or without a state after a
+ *       snapshot it could not read
  *   R5  second vote during a transfer   drop that RequestVote
  *   R6  elections while entries or a    push the election timer, hold TimeoutNow,
  *       snapshot are not on disk yet    drop disruptive votes, send no RequestVote

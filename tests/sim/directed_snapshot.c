@@ -172,6 +172,50 @@ static void r8_off_loses_it(void **state)
     assert_false(takes_snapshot_in_the_end(RULE(8)));
 }
 
+/* --- R4: an installed snapshot that the state machine cannot read ------------------------- */
+
+static int refuse_restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
+{
+    (void)fsm;
+    (void)buffer;
+    return RAFT_MALFORMED;
+}
+
+/* The disk has it in place of the log by then. */
+static void install_unreadable(uint32_t off)
+{
+    struct node *n = directed_node(w);
+
+    directed_begin(w, off);
+    n->core->consensus.raft.fsm->restore = refuse_restore;
+    n->disk.error_injected = true; /* its end is no fault */
+    directed_install(w, 2, 50, 2);
+    world_pass(w, MS(100));
+    assert_int_equal(n->disk.snapshot.index, 50);
+}
+
+static void r4_on_ends_the_process(void **state)
+{
+    (void)state;
+    install_unreadable(0);
+    assert_false(w->failed);
+    assert_int_equal(directed_node(w)->fatals, 1);
+    node_start(directed_node(w));
+    assert_false(w->failed);
+    assert_int_equal(directed_raft(w)->last_applied, 50);
+    end();
+}
+
+static void r4_off_goes_on_without_a_state(void **state)
+{
+    (void)state;
+    install_unreadable(RULE(4));
+    assert_int_equal(directed_node(w)->fatals, 0);
+    assert_int_equal(directed_raft(w)->log.snapshot.last_index, 50);
+    assert_true(directed_raft(w)->last_applied < 50);
+    end();
+}
+
 /* --- R9: a configuration that was not committed ------------------------------------------- */
 
 /* The configuration's entry is compacted away when an uncommitted one is
@@ -392,6 +436,8 @@ int main(void)
         cmocka_unit_test(r9_takes_no_snapshot_meanwhile),
         cmocka_unit_test(r13_on),
         cmocka_unit_test(r13_off_appends_old_entries_behind_new_ones),
+        cmocka_unit_test(r4_on_ends_the_process),
+        cmocka_unit_test(r4_off_goes_on_without_a_state),
         cmocka_unit_test(lost_snapshot_is_sent_again),
         cmocka_unit_test(rejected_heartbeats_do_not_begin_it_anew),
         cmocka_unit_test(rejections_tell_the_snapshot),
