@@ -9,13 +9,14 @@
  * writes that no replica holds any more. doubt.c has the argument.
  *
  *   IDLE      not in doubt, or not accepted; tells others what it holds
- *   ASKING    asks all other voters what they hold, until each has answered
- *             and has a past, or is in doubt and accepts too
+ *   ASKING    asks all members, of all configurations that it is told of, what
+ *             they hold, until each has answered, and each voter has a past or
+ *             is in doubt and accepts too
  *     -> ACCEPTED   votes for those alone that hold as much as the best of all
  *   ACCEPTED
  *     -> IDLE       leads, or has caught up with who leads (probation.h)
  *
- * Threads: the core thread.
+ * Threads: the core thread. Memory: about 6 KiB.
  */
 #ifndef CALLSIGN_DOUBT_H
 #define CALLSIGN_DOUBT_H
@@ -26,15 +27,29 @@
 #include "base/err.h"
 #include "probation.h"
 
+/* Configurations of one cluster differ by a few members. */
+enum { DOUBT_OTHERS_MAX = 2 * CONSENSUS_MEMBERS_MAX };
+
+/* The newest configuration in a replica's log. */
+struct doubt_members {
+    uint64_t index; /* 0: none */
+    bool settled;   /* known to be committed */
+    unsigned count;
+    uint64_t ids[CONSENSUS_MEMBERS_MAX];
+    bool voters[CONSENSUS_MEMBERS_MAX];
+};
+
 struct doubt_answer {
     uint64_t id;
-    bool answered;
-    bool stranger; /* knows other members than this replica does */
+    bool counts;   /* a configuration that counts names it ... */
+    bool elects;   /* ... as a voter */
+    bool answered; /* what follows holds */
     bool votes;    /* it has a past */
     bool accepts;
     uint64_t term;
     uint64_t last_term; /* of its last entry */
     uint64_t last_index;
+    struct doubt_members members;
 };
 
 struct doubt {
@@ -48,8 +63,10 @@ struct doubt {
     uint64_t vote_floor; /* this replica voted in terms above this before */
     uint64_t round;
     uint64_t asked_ms;
+    bool too_many; /* members for the table: nothing is decided */
+    struct doubt_members own;
     unsigned others_count;
-    struct doubt_answer others[PROBATION_OTHERS_MAX];
+    struct doubt_answer others[DOUBT_OTHERS_MAX];
 };
 
 struct doubt_config {
