@@ -6,13 +6,15 @@ import re
 
 import pytest
 
-import cluster as clusters
+import api
 import certs
+import cluster as clusters
 
 DOCUMENT = json.loads((clusters.TOP / "http" / "openapi.json").read_text(encoding="utf-8"))
 OF_ADMINS = [(method.upper(), re.sub(r"\{\w+\}", "99", path))
              for path, item in DOCUMENT["paths"].items() for method, o in item.items()
-             if isinstance(o, dict) and ["admin"] in [e.get("token") for e in o.get("security", [])]]
+             if isinstance(o, dict)
+             and ["admin"] in [e.get("token") for e in o.get("security", [])]]
 LINE = re.compile(r"event=audit (.*)")
 
 
@@ -25,7 +27,7 @@ def guarded(tmp_path_factory):
               (("alice", "admin"), ("bob", "admin"), ("node-3", "write"))}
     with clusters.Cluster(folder, flags=["--tokens", str(path)]) as three:
         for replica in three:
-            replica.access = clusters.api.Access(token=tokens["alice"])
+            replica.access = api.Access(token=tokens["alice"])
         yield three.start().wait_ready(), tokens
 
 
@@ -33,7 +35,7 @@ def ask(replica, token, request_id, method, target, body=None):
     headers = {"X-Request-Id": request_id}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    replica.access, kept = clusters.api.Access(), replica.access
+    replica.access, kept = api.Access(), replica.access
     try:
         return replica.ask(method, target, body, headers)
     finally:
