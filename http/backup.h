@@ -1,8 +1,8 @@
 /*
  * backup.h - a copy of the registry on its way into a file, for GET /api/snapshot.
  *
- * A thread of its own writes the view: it takes a second for each million of
- * names, and libuv's pool belongs to the log. The file has no name, so nothing
+ * A thread of its own writes the view: it takes half a second for each million
+ * of names, and libuv's pool belongs to the log. The file has no name, so nothing
  * is left of it whatever happens.
  *
  *     start --thread--> done --finish--> whole, or failed --> free

@@ -1,10 +1,12 @@
 /* Backups over real HTTP. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -72,12 +74,32 @@ static void a_folder_that_cannot_be_written_is_told(void **state)
     httpfixture_stop(&f, 0);
 }
 
+/* As a full disk does; what was written of it is gone with the file. */
+static void a_write_that_fails_is_told(void **state)
+{
+    const struct httpfixture *f = *state;
+    const struct rawhttp_call call = {"GET", "/api/snapshot", "", NULL};
+    struct rlimit before, none;
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    rawhttp_call(f->port, &call, &answer);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(answer.status, 503);
+    assert_non_null(strstr(answer.body, "backup_failed"));
+    assert_non_null(strstr(answer.body, "File too large"));
+    get(f, "", 200, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_backup_is_a_whole_snapshot),
         cmocka_unit_test(backups_may_follow_each_other),
         cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(a_write_that_fails_is_told),
         cmocka_unit_test(a_folder_that_cannot_be_written_is_told),
     };
 
