@@ -230,6 +230,14 @@ static enum err judge_add(struct members *m, struct item *i)
     if (known != NULL) {
         return strcmp(known->address, address) == 0 ? ERR_OK : ERR_MEMBER_EXISTS;
     }
+    for (unsigned k = 0; k < set.count; k++) {
+        /* libraft refuses it with an error that ends the process (R4). */
+        if (strcmp(set.at[k].address, address) == 0) {
+            snprintf(i->ask->why, sizeof i->ask->why, "replica %" PRIu64 " has these addresses",
+                     set.at[k].id);
+            return ERR_MEMBER_EXISTS;
+        }
+    }
     if (set.count >= CONSENSUS_MEMBERS_MAX) {
         return ERR_TOO_MANY_MEMBERS;
     }

@@ -72,6 +72,12 @@ def test_a_fourth_joins_and_goes(three):
     assert put_member(follower, fourth).status == 200
     refused = put_member(follower, fourth, peer="127.0.0.1:1")
     assert (refused.status, refused.code) == (409, "member_exists")
+    # Nor may two have the same addresses: it once ended the leader.
+    twin = follower.ask("POST", "/api/cluster/members",
+                        {"id": 5, "peer_address": fourth.peer_address,
+                         "http_address": f"{api.HOST}:{fourth.http_port}"})
+    assert (twin.status, twin.code) == (409, "member_exists")
+    assert all(r.running for r in three)
     # It restarts as what it is.
     fourth.kill()
     fourth.start()
