@@ -62,7 +62,9 @@ static void fill_view(const struct doctor *d, const struct doctor_look *first, s
     for (unsigned i = 0; i < ret->cluster->members_count; i++) {
         const struct callsign_member *m = &ret->cluster->members[i];
         const struct doctor_look *l = look_at(d, ret, m->id);
-        bool answers = l != NULL ? l->reach == DOCTOR_ANSWERS : m->connected;
+        /* Where we cannot get to ourselves the others' word counts. */
+        bool seen = l != NULL && (l->reach == DOCTOR_ANSWERS || l->reach == DOCTOR_STUCK);
+        bool answers = seen ? l->reach == DOCTOR_ANSWERS : m->connected;
         size_t len = strlen(ret->missing);
 
         if (strcmp(m->role, "voter") != 0) {

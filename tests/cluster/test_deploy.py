@@ -247,10 +247,11 @@ def test_kubernetes_objects_fit_each_other():
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    mounts = [m["mountPath"] for m in container["volumeMounts"]]
+    assert {container[p]["httpGet"]["scheme"] for p in (
+        "startupProbe", "livenessProbe", "readinessProbe")} == {"HTTPS"}
     claims = [c["metadata"]["name"] for c in stateful["volumeClaimTemplates"]]
-    assert [m["name"] for m in container["volumeMounts"]] == claims
-    assert mounts == ["/var/lib/callsignd"]
+    volumes = [v["name"] for v in pod["volumes"]]
+    assert [m["name"] for m in container["volumeMounts"]] == claims + volumes
 
 
 @pytest.mark.parametrize("ordinal", range(3))
@@ -272,6 +273,7 @@ def test_kubernetes_starts_replicas_that_know_each_other(folder, ordinal):
 def test_compose_starts_replicas_that_know_each_other():
     compose = yaml.safe_load((DEPLOY / "container/compose.yaml").read_text())
     published = set()
+    assert "CALLSIGN_INSECURE" not in str(compose)
     for name, service in compose["services"].items():
         environment = service["environment"]
         assert set(environment) <= variables_of_the_daemon()
@@ -280,9 +282,17 @@ def test_compose_starts_replicas_that_know_each_other():
         assert checked.returncode == 0, checked.stderr
         members = dict(m.split("=") for m in environment["CALLSIGN_INITIAL_CLUSTER"].split(","))
         assert members[environment["CALLSIGN_ID"]] == f"{name}:7101"
-        assert set(compose["volumes"]) >= {v.split(":")[0] for v in service["volumes"]}
+        assert set(compose["volumes"]) >= {v.split(":")[0] for v in service["volumes"]
+                                           if not v.startswith("./")}
         published.update(service["ports"])
     assert len(published) == 3 and all(p.startswith("127.0.0.1:") for p in published)
+
+
+def longest_pre_stop(pod):
+    """Two questions at most, then the pause."""
+    script = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][2]
+    return 2 * int(re.search(r"--timeout (\d+)", script)[1]) + int(
+        re.search(r"sleep (\d+)", script)[1])
 
 
 def test_an_end_in_time_of_every_grace_period():
@@ -291,8 +301,7 @@ def test_an_end_in_time_of_every_grace_period():
     compose = yaml.safe_load((DEPLOY / "container/compose.yaml").read_text())
     pod = kubernetes()["StatefulSet", "callsign"]["spec"]["template"]["spec"]
     waits = [int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.M)[1]),
-             pod["terminationGracePeriodSeconds"]
-             - int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])]
+             pod["terminationGracePeriodSeconds"] - longest_pre_stop(pod)]
     waits += [int(s["stop_grace_period"].rstrip("s")) for s in compose["services"].values()]
     assert min(waits) > 10
     assert "STOPSIGNAL SIGTERM" in (DEPLOY / "container/Dockerfile").read_text()

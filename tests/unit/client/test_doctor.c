@@ -107,7 +107,11 @@ static void finds_who_is_cut_off(void **state)
     d.looks[2].reach = DOCTOR_SILENT;
     d.looks[2].first.known = false;
     (void)snprintf(d.looks[2].why, sizeof(d.looks[2].why), "refused");
-    assert_non_null(judge("replica_hidden"));
+    expect("replica_hidden", DOCTOR_WARNING, "replica 3 ");
+    d.looks[2].reach = DOCTOR_STUCK;
+    d.looks[2].first.known = false;
+    (void)snprintf(d.looks[2].why, sizeof(d.looks[2].why), "timed out");
+    assert_non_null(judge("replica_stuck"));
     assert_non_null(judge("no_failure_left"));
     make_healthy();
     d.looks[0].first.cluster.members[2].connected = false;
