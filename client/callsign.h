@@ -464,9 +464,9 @@ struct callsign_new_member {
 };
 
 /* Changes of the cluster itself, each sent once. add: it catches up first, and
- * votes later (callsign_status() shows it). transfer: DONE when `to` leads; 0
- * is whoever is fit. DONE NOT_FOUND INVALID REFUSED UNAVAILABLE UNKNOWN FAILED;
- * INVALID in local mode. */
+ * votes later by itself (callsign_status() shows it). transfer: DONE when `to`
+ * leads, which has to be a voter. DONE NOT_FOUND INVALID REFUSED UNAVAILABLE
+ * UNKNOWN FAILED; INVALID in local mode. */
 enum callsign_result callsign_member_add(struct callsign *c,
                                          const struct callsign_new_member *member,
                                          struct callsign_answer *ret_answer);

@@ -70,12 +70,8 @@ enum callsign_result callsign_transfer_leader(struct callsign *c, uint64_t to,
         return ret_answer->result;
     }
     text_put_string(call.target, "/api/cluster/transfer-leader");
-    if (to != 0) {
-        call_put_number(call.body, "{\"to\":", to);
-        text_put_string(call.body, "}");
-    } else {
-        text_put_string(call.body, "{}");
-    }
+    call_put_number(call.body, "{\"to\":", to);
+    text_put_string(call.body, "}");
     if (call_send(&call, "POST", TRANSPORT_ONCE) == CALLSIGN_DONE) {
         transport_note_leader(c->transport, to);
     }

@@ -11,21 +11,8 @@ import pytest
 
 import api
 import cluster as clusters
-
-DONE, NOT_FOUND, USAGE, REFUSED, UNAVAILABLE, UNKNOWN, FAILED, UNCHANGED = range(8)
-
-
-def url(replica):
-    return f"http://{api.HOST}:{replica.http_port}"
-
-
-def callsign(*arguments, endpoints=(), env=None, timeout=40):
-    """The command to its end; `endpoints` are replicas."""
-    for replica in endpoints:
-        arguments += ("--endpoint", url(replica))
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("CALLSIGN_END")}
-    return clusters.run(clusters.COMMAND, *arguments, timeout=timeout, env={**clean, **(env or {})})
-
+from command import (DONE, FAILED, NOT_FOUND, REFUSED, UNAVAILABLE, UNCHANGED, UNKNOWN, USAGE,
+                     callsign, url)
 
 @pytest.fixture
 def name(request):
