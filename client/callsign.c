@@ -1,8 +1,10 @@
 #include "client/callsign.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/call.h"
 #include "client/local.h"
@@ -85,15 +87,30 @@ static bool copy(const char *from, char **ret_copy)
     return from == NULL || *ret_copy != NULL;
 }
 
+/* Said here, with the file's name: later it would be an endpoint that cannot be
+ * reached. The files are read anew for each connection. */
+static bool is_readable(const char *path, char *ret_why)
+{
+    if (path == NULL || access(path, R_OK) == 0) {
+        return true;
+    }
+    (void)snprintf(ret_why, LINK_WHY_MAX, "%.900s: %s", path, strerror(errno));
+    return false;
+}
+
 static enum callsign_result open_transport(struct callsign *c, const struct callsign_config *config,
                                            char *ret_why)
 {
     struct link_config link = {.token = NULL};
     char why[LINK_WHY_MAX] = "";
-    bool copied = copy(config->token, &link.token) && copy(config->ca_file, &link.ca_file) &&
-                  copy(config->cert_file, &link.cert_file) &&
-                  copy(config->key_file, &link.key_file);
+    bool copied;
 
+    if (!is_readable(config->ca_file, why) || !is_readable(config->cert_file, why) ||
+        !is_readable(config->key_file, why)) {
+        return fail(ret_why, CALLSIGN_INVALID, why);
+    }
+    copied = copy(config->token, &link.token) && copy(config->ca_file, &link.ca_file) &&
+             copy(config->cert_file, &link.cert_file) && copy(config->key_file, &link.key_file);
     if (!copied) {
         free(link.token);
         free(link.ca_file);
