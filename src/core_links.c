@@ -94,6 +94,17 @@ void core_on_drain(struct core *c, uint64_t id)
 
 /* --- Members -------------------------------------------------------------------- */
 
+/* Not before there is need: a frame of a removed replica may still come, and
+ * what it asks for must not be done twice. */
+static void forget_senders(struct core *c)
+{
+    for (unsigned i = 0; i < FORWARD_SENDERS_MAX; i++) {
+        if (!core_knows(c, c->forward.senders[i].from)) {
+            forward_forget(&c->forward, i);
+        }
+    }
+}
+
 /* Whoever is a member no more is forgotten, so that there is room for others. */
 void core_links_turn(struct core *c)
 {
@@ -111,10 +122,8 @@ void core_links_turn(struct core *c)
             raftio_forget(&c->consensus.raftio, i);
         }
     }
-    for (unsigned i = 0; i < FORWARD_SENDERS_MAX; i++) {
-        if (!core_knows(c, c->forward.senders[i].from)) {
-            forward_forget(&c->forward, i);
-        }
+    if (forward_full(&c->forward)) {
+        forget_senders(c);
     }
 }
 

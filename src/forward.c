@@ -178,6 +178,16 @@ static struct forward_sender *sender_of(struct forward *f, uint64_t from)
     return s;
 }
 
+bool forward_full(const struct forward *f)
+{
+    for (unsigned i = 0; i < FORWARD_SENDERS_MAX; i++) {
+        if (f->senders[i].from == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void forward_forget(struct forward *f, unsigned slot)
 {
     f->senders[slot] = (struct forward_sender){0};

@@ -96,7 +96,11 @@ enum err forward_on_frame(struct forward *f, uint64_t from, const struct frame *
 /* A link to or from `id` was lost: what was sent to it is of unknown outcome. */
 void forward_link_down(struct forward *f, uint64_t id);
 
-/* The sender in this slot is a member no more: its links are gone. */
+/* Whether no other sender has a place. */
+bool forward_full(const struct forward *f);
+
+/* The sender in this slot is a member no more, and its links have long been
+ * gone: the ids it used are forgotten. */
 void forward_forget(struct forward *f, unsigned slot);
 
 /* Sends what waits to `leader`. Once per loop turn. */

@@ -100,8 +100,10 @@ static void nobody_is_left_without_an_answer(void **state)
     struct fixture *x = *state;
 
     for (uint64_t from = 1; from <= FORWARD_SENDERS_MAX; from++) {
+        assert_false(forward_full(&x->forward));
         assert_int_equal(ask(x, from, 10), NO_LEADER);
     }
+    assert_true(forward_full(&x->forward));
     assert_int_equal(ask(x, FORWARD_SENDERS_MAX + 1, 10), OVERLOADED);
     assert_int_equal(ask(x, 1, 11), NO_LEADER);
     forward_forget(&x->forward, 0);
