@@ -26,150 +26,13 @@ enum {
     SLICE_BYTES = 32 * 1024,
     SLICE_ENTRIES = 5000,
     DIRTY_BYTES = 4096, /* so much at once, and the buffer has pages to give back */
-    QUEUE_MIN = 4,
-    QUEUE_KEPT = 16, /* a larger one goes when it is empty */
     /* libmicrohttpd's own buffer, used for clients without chunked coding. */
     BLOCK_BYTES = 1024,
-    ID_BYTES_MAX = sizeof("id: \n\n") - 1 + DECIMAL_MAX,
 };
 
 static struct hub *hub_of(const struct stream *s)
 {
     return s->watcher.hub;
-}
-
-/* --- The queue ---------------------------------------------------------------- */
-
-static struct stream_queued *at(const struct stream *s, unsigned i)
-{
-    return &s->queue[(s->first + i) & (s->capacity - 1)];
-}
-
-static void grow(struct stream *s)
-{
-    unsigned capacity = s->capacity > 0 ? 2 * s->capacity : QUEUE_MIN;
-    struct stream_queued *queue = mem_alloc(capacity * sizeof(queue[0]));
-
-    for (unsigned i = 0; i < s->count; i++) {
-        queue[i] = *at(s, i);
-    }
-    free(s->queue);
-    s->queue = queue;
-    s->capacity = capacity;
-    s->first = 0;
-}
-
-/* Takes the caller's hold on the event. */
-static void push(struct stream *s, struct event *e, bool with_id)
-{
-    if (s->count == s->capacity) {
-        grow(s);
-    }
-    s->count++;
-    *at(s, s->count - 1) = (struct stream_queued){e, with_id};
-    s->unsent += e->len;
-}
-
-static void pop(struct stream *s)
-{
-    struct event *e = at(s, 0)->event;
-
-    s->unsent -= e->len;
-    s->sent = 0;
-    s->first = (s->first + 1) & (s->capacity - 1);
-    s->count--;
-    event_release(e);
-    if (s->count == 0 && s->capacity > QUEUE_KEPT) {
-        free(s->queue);
-        s->queue = NULL;
-        s->capacity = 0;
-        s->first = 0;
-    }
-}
-
-static void drop_last(struct stream *s)
-{
-    struct event *e = at(s, s->count - 1)->event;
-
-    s->unsent -= e->len;
-    s->count--;
-    event_release(e);
-}
-
-/* What nothing of was taken yet. */
-static void drop_untouched(struct stream *s)
-{
-    while (s->count > (s->sent > 0 ? 1 : 0)) {
-        drop_last(s);
-    }
-}
-
-static void drop_queue(struct stream *s)
-{
-    while (s->count > 0) {
-        drop_last(s);
-    }
-    s->sent = 0;
-    free(s->queue);
-    s->queue = NULL;
-    s->capacity = 0;
-    s->first = 0;
-}
-
-/* What follows an event's text: its id, and the empty line that ends it. */
-static size_t put_end(const struct stream_queued *q, char ret_text[ID_BYTES_MAX])
-{
-    static const char id[] = {'i', 'd', ':', ' '};
-    size_t len = 0;
-
-    if (q->with_id) {
-        memcpy(ret_text, id, sizeof(id));
-        len = sizeof(id) + decimal_format(q->event->revision, ret_text + sizeof(id));
-        ret_text[len++] = '\n';
-    }
-    ret_text[len++] = '\n';
-    return len;
-}
-
-/* Of the first event in the queue: `len` bytes, the first of which is its byte `start`. */
-struct part {
-    size_t start;
-    const char *from;
-    size_t len;
-};
-
-/* Moves what is neither sent nor too much; the bytes. */
-static size_t move_part(struct stream *s, const struct part *part, char *to, size_t room)
-{
-    size_t skip = s->sent - part->start;
-    size_t n = part->len - skip < room ? part->len - skip : room;
-
-    memcpy(to, part->from + skip, n);
-    s->sent += n;
-    return n;
-}
-
-static size_t take(struct stream *s, char *to, size_t room)
-{
-    size_t taken = 0;
-
-    while (s->count > 0 && taken < room) {
-        const struct stream_queued *q = at(s, 0);
-        char end_text[ID_BYTES_MAX];
-        const struct part body = {0, q->event->text, q->event->len};
-        const struct part end = {body.len, end_text, put_end(q, end_text)};
-
-        if (s->sent < body.len) {
-            taken += move_part(s, &body, to + taken, room - taken);
-        }
-        if (s->sent >= body.len) {
-            taken += move_part(s, &end, to + taken, room - taken);
-        }
-        if (s->sent == body.len + end.len) {
-            pop(s);
-        }
-    }
-    return taken;
 }
 
 /* --- Suspended and resumed ------------------------------------------------------ */
@@ -211,7 +74,7 @@ void stream_cut(struct stream *s)
     }
     s->cut = true;
     watcher_end(&s->watcher);
-    drop_queue(s);
+    stream_queue_drop(&s->queue);
     if (s->conn != NULL) {
         conn_enter(&hub_of(s)->host->conns, s->conn, CONN_CUT);
         shutdown(s->conn->fd, SHUT_RDWR);
@@ -230,13 +93,13 @@ void stream_on_change(struct stream *s)
         return;
     }
     e = hub_event(h);
-    if (s->watcher.state == WATCHER_LIVE && s->unsent + e->len > STREAM_UNSENT_MAX) {
+    if (s->watcher.state == WATCHER_LIVE && s->queue.unsent + e->len > STREAM_UNSENT_MAX) {
         /* Cut at the end of the revision: the set is being walked. */
         s->overflown = true;
         return;
     }
     event_hold(e);
-    push(s, e, false);
+    stream_queue_push(&s->queue, e, false);
     metrics_add(&h->host->metrics.watch_events, 1);
 }
 
@@ -249,16 +112,15 @@ void stream_on_revision(struct stream *s)
         stream_cut(s);
         return;
     }
-    if (s->count > 0 && at(s, s->count - 1)->event->revision == revision) {
-        /* Whoever comes back before `synced` has to begin anew. */
-        at(s, s->count - 1)->with_id = !s->unsynced;
+    /* Whoever comes back before `synced` has to begin anew. */
+    if (stream_queue_give_id(&s->queue, revision, !s->unsynced)) {
         wake(s);
     }
 }
 
 static void push_place(struct stream *s, const char *type, uint64_t revision, bool with_id)
 {
-    push(s, event_of_place(&hub_of(s)->scratch, type, revision), with_id);
+    stream_queue_push(&s->queue, event_of_place(&hub_of(s)->scratch, type, revision), with_id);
 }
 
 void stream_bookmark(struct stream *s)
@@ -297,13 +159,13 @@ static bool on_entry(void *data, const struct entry *e)
 
     /* Those that went with their node have no owner; there may be millions. */
     if (e->owner.revision != 0 && watchset_has(f, e)) {
-        push(s, event_of_entry(&hub_of(s)->scratch, e), false);
+        stream_queue_push(&s->queue, event_of_entry(&hub_of(s)->scratch, e), false);
     }
     if (f->exact) {
         return false; /* the first that begins with it is it, if any */
     }
     w->looked_at++;
-    w->full = s->unsent >= SLICE_BYTES || w->looked_at == SLICE_ENTRIES;
+    w->full = s->queue.unsent >= SLICE_BYTES || w->looked_at == SLICE_ENTRIES;
     if (w->full) {
         remember(s, e);
     }
@@ -344,7 +206,7 @@ static void read_entries(struct stream *s)
 
 static bool is_full(const struct watcher *w)
 {
-    return LIST_ENTRY(w, struct stream, watcher)->unsent >= SLICE_BYTES;
+    return LIST_ENTRY(w, struct stream, watcher)->queue.unsent >= SLICE_BYTES;
 }
 
 static void read_history(struct stream *s)
@@ -392,7 +254,7 @@ void stream_go_on(struct stream *s)
         return; /* its client has not taken all yet: stream_read() goes on */
     }
     read_on(s);
-    if (s->count > 0) {
+    if (s->queue.count > 0) {
         wake(s);
     } else if (reads_on(s)) {
         watcher_go_on(&s->watcher);
@@ -444,10 +306,10 @@ static ssize_t stream_read(void *cls, uint64_t offset, char *to, size_t room)
     if (s->cut) {
         return MHD_CONTENT_READER_END_WITH_ERROR;
     }
-    if (s->count == 0 && reads_on(s)) {
+    if (s->queue.count == 0 && reads_on(s)) {
         read_on(s);
     }
-    taken = take(s, to, room);
+    taken = stream_queue_take(&s->queue, to, room);
     if (taken > 0) {
         s->dirty = s->dirty || taken >= DIRTY_BYTES;
         hub_of(s)->host->again = true; /* it is written in the run after this one */
@@ -477,7 +339,7 @@ static void stream_free(void *cls)
         conn_enter(&h->host->conns, s->conn, CONN_IDLE);
     }
     watcher_fini(&s->watcher);
-    drop_queue(s);
+    stream_queue_drop(&s->queue);
     drop_view(s);
     list_remove(&s->link);
     h->streams_count--;
@@ -500,7 +362,7 @@ struct stream *stream_new(struct hub *h, const struct stream_start *start)
     s->token = start->token;
     list_push_back(&h->streams, &s->link);
     h->streams_count++;
-    push(s, event_of_retry(&h->scratch, HUB_RETRY_MS), false);
+    stream_queue_push(&s->queue, event_of_retry(&h->scratch, HUB_RETRY_MS), false);
     if (start->is_reset) {
         push_reset(s, registry_view_revision(start->view));
     }
@@ -531,7 +393,7 @@ static void finish(struct stream *s)
 {
     watcher_end(&s->watcher);
     drop_view(s);
-    push(s, event_of_retry(&hub_of(s)->scratch, HUB_RETRY_MS), false);
+    stream_queue_push(&s->queue, event_of_retry(&hub_of(s)->scratch, HUB_RETRY_MS), false);
     wake(s);
 }
 
@@ -554,7 +416,7 @@ bool stream_renew(struct stream *s)
     if (s->token != NULL) {
         return true;
     }
-    drop_untouched(s);
+    stream_queue_drop_untouched(&s->queue);
     finish(s);
     return false;
 }

@@ -26,17 +26,13 @@
 #include <stdint.h>
 
 #include "http/hub.h"
+#include "http/stream_queue.h"
 
 struct conn;
 struct registry_view;
 struct token;
 
 enum { STREAM_UNSENT_MAX = 1024 * 1024 };
-
-struct stream_queued {
-    struct event *event; /* held */
-    bool with_id;
-};
 
 struct stream {
     struct watcher watcher;
@@ -56,10 +52,7 @@ struct stream {
     bool unsynced; /* `synced` is to come once `synced_at` was handed on */
     uint64_t synced_at;
 
-    struct stream_queued *queue; /* a ring */
-    unsigned capacity, first, count;
-    size_t unsent; /* bytes in it */
-    size_t sent;   /* bytes of the first that were taken */
+    struct stream_queue queue;
 };
 
 /* Behind `revision`, or, when there is a view (taken over), with its entries and
