@@ -507,11 +507,11 @@ static enum MHD_Result dispatch(struct exchange *x)
 }
 
 /* The stream goes on without its exchange, which is 40 times its size. */
-static enum MHD_Result start_stream(struct exchange *x, void **context)
+static enum MHD_Result start_stream(struct exchange *x, const char *version, void **context)
 {
     enum MHD_Result queued;
 
-    stream_attach(x->stream, x->connection, x->conn);
+    stream_attach(x->stream, x->connection, x->conn, strcmp(version, "HTTP/1.1") == 0);
     queued = send_answer(x);
     x->stream = NULL;
     if (queued == MHD_YES) {
@@ -545,7 +545,7 @@ enum MHD_Result exchange_on_request(void *cls, struct MHD_Connection *connection
     case EXCHANGE_READY:
         /* It is written in the run after this one. */
         x->host->again = true;
-        return x->stream != NULL ? start_stream(x, context) : send_answer(x);
+        return x->stream != NULL ? start_stream(x, version, context) : send_answer(x);
     case EXCHANGE_SENT:
         break;
     }

@@ -36,6 +36,7 @@ void hub_init(struct hub *h, struct exchange_host *host, unsigned watchers_max)
     list_init(&h->polls);
     list_init(&h->todo);
     list_init(&h->touched);
+    list_init(&h->ready);
     list_init(&h->waiting);
     list_init(&h->request.link);
     buf_init(&h->scratch, EVENT_BYTES_MAX);
@@ -211,6 +212,9 @@ bool hub_turn(struct hub *h)
     }
     list_splice_back(&now, &h->todo);
     list_splice_back(&h->todo, &now);
+    while ((link = list_pop_front(&h->ready)) != NULL) {
+        stream_flush(LIST_ENTRY(link, struct stream, ready));
+    }
     return more || !list_empty(&h->todo);
 }
 

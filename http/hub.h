@@ -39,6 +39,7 @@ struct hub {
     struct list polls;
     struct list todo;
     struct list touched;
+    struct list ready;   /* streams that have something to send, by stream.ready */
     struct list waiting; /* streams that wait for a view, by watcher.todo */
     struct buf scratch;
 

@@ -1,8 +1,11 @@
 /*
- * stream_read --queue empty--> suspended --push and wake--> stream_read ...
+ * stream_read --queue empty--> suspended --push and wake--> stream_flush --> suspended
+ *      ^                                                         |
+ *      +---------- does not fit, or more than live events -------+
  *
- * wake() resumes a suspended stream that has something to send; the thread runs
- * libmicrohttpd once for all that were resumed in a turn.
+ * wake() puts a suspended stream that has something to send into hub->ready, which the
+ * hub empties at the end of its turn; the thread runs libmicrohttpd once for all that
+ * were resumed in a turn.
  */
 #include "http/stream.h"
 
@@ -17,6 +20,7 @@
 #include "base/mem.h"
 #include "http/auth.h"
 #include "http/conn.h"
+#include "http/direct.h"
 #include "http/event.h"
 #include "http/exchange.h"
 
@@ -38,6 +42,13 @@ static struct hub *hub_of(const struct stream *s)
 /* --- Suspended and resumed ------------------------------------------------------ */
 
 static void wake(struct stream *s)
+{
+    if (s->suspended && !list_linked(&s->ready)) {
+        list_push_back(&hub_of(s)->ready, &s->ready);
+    }
+}
+
+static void resume(struct stream *s)
 {
     if (s->suspended) {
         s->suspended = false;
@@ -79,7 +90,41 @@ void stream_cut(struct stream *s)
         conn_enter(&hub_of(s)->host->conns, s->conn, CONN_CUT);
         shutdown(s->conn->fd, SHUT_RDWR);
     }
-    wake(s);
+    list_remove(&s->ready);
+    resume(s);
+}
+
+/* Its client took something just now. */
+static void touch(struct stream *s)
+{
+    s->active_ms = hub_of(s)->host->conns.now_ms;
+    list_remove(&s->link);
+    list_push_back(&hub_of(s)->streams, &s->link);
+}
+
+/* Entries and history are read on whenever libmicrohttpd asks. */
+static bool can_go_past(const struct stream *s)
+{
+    return s->window > 0 && s->watcher.state == WATCHER_LIVE && s->queue.count > 0 &&
+           direct_fits(s->conn->fd, s->window, stream_queue_bytes(&s->queue));
+}
+
+void stream_flush(struct stream *s)
+{
+    struct direct_chunk chunk;
+    size_t len;
+
+    if (!can_go_past(s)) {
+        resume(s);
+        return;
+    }
+    len = stream_queue_take(&s->queue, chunk.bytes + DIRECT_HEAD_BYTES, DIRECT_BYTES_MAX);
+    if (direct_send(s->connection, s->conn->fd, &chunk, len)) {
+        touch(s);
+    } else {
+        metrics_add(&hub_of(s)->host->metrics.watch_drops, 1);
+        stream_cut(s);
+    }
 }
 
 /* --- Changes -------------------------------------------------------------------- */
@@ -300,9 +345,7 @@ static ssize_t stream_read(void *cls, uint64_t offset, char *to, size_t room)
     size_t taken;
 
     (void)offset;
-    s->active_ms = hub_of(s)->host->conns.now_ms;
-    list_remove(&s->link);
-    list_push_back(&hub_of(s)->streams, &s->link);
+    touch(s);
     if (s->cut) {
         return MHD_CONTENT_READER_END_WITH_ERROR;
     }
@@ -318,7 +361,7 @@ static ssize_t stream_read(void *cls, uint64_t offset, char *to, size_t room)
     if (s->watcher.state == WATCHER_ENDED) {
         return MHD_CONTENT_READER_END_OF_STREAM;
     }
-    if (s->dirty && s->watcher.state == WATCHER_LIVE) {
+    if (s->dirty) {
         s->dirty = false;
         give_pages_back(to, room);
     }
@@ -341,6 +384,7 @@ static void stream_free(void *cls)
     watcher_fini(&s->watcher);
     stream_queue_drop(&s->queue);
     drop_view(s);
+    list_remove(&s->ready);
     list_remove(&s->link);
     h->streams_count--;
     free(s);
@@ -359,6 +403,7 @@ struct stream *stream_new(struct hub *h, const struct stream_start *start)
     s->watcher.is_stream = true;
     s->active_ms = h->host->conns.now_ms;
     s->dirty = true;
+    list_init(&s->ready);
     s->token = start->token;
     list_push_back(&h->streams, &s->link);
     h->streams_count++;
@@ -378,13 +423,15 @@ struct MHD_Response *stream_response(struct stream *s)
                                              stream_free);
 }
 
-void stream_attach(struct stream *s, struct MHD_Connection *connection, struct conn *conn)
+void stream_attach(struct stream *s, struct MHD_Connection *connection, struct conn *conn,
+                   bool is_chunked)
 {
     const struct hub *h = hub_of(s);
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = s};
 
     s->connection = connection;
     s->conn = conn;
+    s->window = is_chunked ? direct_window(conn->fd) : 0;
     /* Where the kernel has no room, the end is noticed with the second bookmark. */
     (void)epoll_ctl(h->gone_fd, EPOLL_CTL_ADD, conn->fd, &event);
 }

@@ -2,14 +2,16 @@
  * stream.h - one event stream: GET /api/watch.
  *
  * libmicrohttpd asks for bytes (stream_read) whenever the socket takes some.
- * When there are none the connection is suspended, and resumed by whoever has
- * the next event. Entries and history are read on only when all before was
- * taken, so a slow client costs what one slice takes; live events are queued.
+ * When there are none the connection is suspended. The next events are written past
+ * libmicrohttpd (direct.h), or, where that cannot be, the connection is resumed. Entries and
+ * history are read on only when all before was taken, so a slow client costs what one slice takes;
+ * live events are queued.
  *
  * Invariants
  *   1. At most STREAM_UNSENT_MAX bytes of live events are queued; a client that
  *      lets more pile up, or takes nothing for the idle timeout, is cut.
- *   2. Suspended exactly while there is nothing to send.
+ *   2. Suspended while libmicrohttpd has nothing to send; what comes then is sent at the end
+ *      of the hub's turn.
  *   3. `token` is one of those that the host has: when they are read again, each stream
  *      goes on with its token as it is then, or ends.
  *
@@ -41,6 +43,8 @@ struct stream {
     struct conn *conn;
     const struct token *token; /* of the host's tokens; NULL: there are none */
     uint64_t active_ms;        /* when libmicrohttpd asked for bytes last */
+    uint32_t window;           /* of direct.h; 0: libmicrohttpd sends everything */
+    struct list ready;         /* in hub->ready: suspended, and has something to send */
     bool suspended;
     bool dirty;     /* libmicrohttpd's buffer has pages to give back */
     bool overflown; /* too much is unsent: to be cut */
@@ -75,8 +79,10 @@ void stream_discard(struct stream *s);
  * when that fails to be queued. */
 struct MHD_Response *stream_response(struct stream *s);
 
-/* The response was queued to this connection. */
-void stream_attach(struct stream *s, struct MHD_Connection *connection, struct conn *conn);
+/* The response is about to be queued to this connection; `is_chunked`: its client knows
+ * chunks, which the answer will be sent in. */
+void stream_attach(struct stream *s, struct MHD_Connection *connection, struct conn *conn,
+                   bool is_chunked);
 
 /* --- For the hub --------------------------------------------------------------- */
 
@@ -91,6 +97,9 @@ void stream_go_on(struct stream *s);
 void stream_lose(struct stream *s);
 /* The view it waited for, which it holds for itself. */
 void stream_begin(struct stream *s, struct registry_view *view, uint64_t revision);
+
+/* Sends what is queued; it was in hub->ready. */
+void stream_flush(struct stream *s);
 
 void stream_bookmark(struct stream *s);
 /* Sends what is queued, then a hint to come back, and ends. */

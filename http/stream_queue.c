@@ -94,6 +94,11 @@ bool stream_queue_give_id(struct stream_queue *q, uint64_t revision, bool with_i
     return true;
 }
 
+size_t stream_queue_bytes(const struct stream_queue *q)
+{
+    return q->unsent + (size_t)q->count * STREAM_QUEUE_END_MAX;
+}
+
 /* What follows an event's text: its id, and the empty line that ends it. */
 static size_t put_end(const struct stream_queued *e, char ret_text[STREAM_QUEUE_END_MAX])
 {

@@ -37,6 +37,9 @@ void stream_queue_push(struct stream_queue *q, struct event *e, bool with_id);
 /* Whether the last event is of that revision; it is sent with its id then, or without. */
 bool stream_queue_give_id(struct stream_queue *q, uint64_t revision, bool with_id);
 
+/* Bytes that all of it takes at most. */
+size_t stream_queue_bytes(const struct stream_queue *q);
+
 /* Moves up to `room` bytes to `to`; how many. */
 size_t stream_queue_take(struct stream_queue *q, char *to, size_t room);
 

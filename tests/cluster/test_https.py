@@ -12,6 +12,7 @@ import pytest
 import api
 import certs
 import cluster as clusters
+import watch
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,16 @@ def test_versions_that_are_taken(secure, version):
     context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
     with shake_hands(replica, context) as sock:
         assert sock.version() == version.replace("_", ".")
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_streams(secure, version):
+    replica, folder = secure
+    context = certs.client(folder)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+    access = api.Access(context, replica.access.token)
+    with watch.Stream(replica.http_port, access=access) as stream, replica.api() as a:
+        watch.check_sizes(stream, a)
 
 
 def test_older_versions_are_refused(secure):

@@ -167,6 +167,12 @@ def test_resumed_anywhere(new_cluster):
         watch.Stream(cluster[1].http_port)
 
 
+def test_events_of_all_sizes(new_cluster):
+    replica = new_cluster(count=1).start().wait_ready()[1]
+    with watch.Stream(replica.http_port) as stream, replica.api() as a:
+        watch.check_sizes(stream, a)
+
+
 def test_a_poll_is_answered_by_any_replica(new_cluster):
     cluster = new_cluster().start().wait_ready()
     revision = cluster[1].ask("PUT", "/api/registry/a", {"node_id": 1, "process_id": 1}).revision

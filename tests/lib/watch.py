@@ -30,9 +30,9 @@ class Stream:
     """GET /api/watch on a connection of its own. Iterating yields its events
     until the other side ends it (or times out: api.Lost)."""
 
-    def __init__(self, port, query="", after=None, timeout=api.TIMEOUT_S):
-        self.connection = http.client.HTTPConnection(api.HOST, port, timeout=timeout)
-        headers = {} if after is None else {"Last-Event-ID": str(after)}
+    def __init__(self, port, query="", after=None, timeout=api.TIMEOUT_S, access=api.Access()):
+        self.connection = access.connection(port, timeout)
+        headers = access.headers({} if after is None else {"Last-Event-ID": str(after)})
         try:
             self.connection.request("GET", f"/api/watch{query and '?' + query}", headers=headers)
             self.response = self.connection.getresponse()
@@ -83,6 +83,22 @@ class Stream:
             if event.kind == kind:
                 return events
         raise AssertionError(f"the stream ended without {kind}: {events}")
+
+
+def check_sizes(stream, a):
+    """What is written while a stream follows comes whole and in order, whether it fits
+    into a packet or takes hundreds: the replica sends the one and the other in
+    different ways."""
+    stream.until("synced")
+    for turn in range(20):
+        count = (1, 2, 128, 7)[turn % 4]
+        names = [f"{i}/" + "\x01" * 1000 if count > 2 else f"{i}" for i in range(count)]
+        ops = [{"op": "put", "name": n, "node_id": 1, "process_id": turn} for n in names]
+        revision = a.request("POST", "/api/batch", {"ops": ops}).json()["revision"]
+        events = [next(stream) for _ in names]
+        assert sorted(e.data["name"] for e in events) == sorted(names)
+        assert all(e.data["process_id"] == turn for e in events)
+        assert [e.id for e in events] == [None] * (count - 1) + [revision]
 
 
 def owner(data):

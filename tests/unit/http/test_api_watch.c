@@ -46,6 +46,14 @@ static void drop(void **state, const char *name)
     httpfixture_expect(*state, &call, 200, NULL, &answer);
 }
 
+static unsigned revision_of(const struct rawhttp_answer *a)
+{
+    char value[32];
+
+    assert_true(rawhttp_header(a, "Callsign-Revision", value, sizeof(value)));
+    return (unsigned)strtoul(value, NULL, 10);
+}
+
 /* A stream behind its head; without chunks, which a client of 1.0 does not know. */
 static struct rawhttp *watch(void **state, const char *query, const char *headers)
 {
@@ -218,6 +226,30 @@ static void what_is_gone_is_told_anew(void **state)
     rawhttp_close(live);
 }
 
+/* To a client of HTTP/1.1 each event is a chunk, whoever writes it. */
+static void an_event_is_a_chunk(void **state)
+{
+    struct rawhttp *c = rawhttp_open(((struct httpfixture *)*state)->port);
+    char event[256], wanted[300];
+    unsigned revision;
+
+    rawhttp_send_text(c, "GET /api/watch?env_id=9 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_true(rawhttp_await(c, "event: synced", WAIT_MS, text, sizeof(text)));
+    assert_true(rawhttp_await(c, "\n\n\r\n", WAIT_MS, text, sizeof(text)));
+    put(state, "a?env_id=9", 1, 2);
+    assert_true(rawhttp_await(c, "\n\n\r\n", WAIT_MS, text, sizeof(text)));
+    drop(state, "a?env_id=9");
+    revision = revision_of(&answer);
+    snprintf(event, sizeof(event),
+             "event: remove\ndata: {\"name\":\"a\",\"env_id\":9,\"revision\":%u,\"previous\":{"
+             "\"node_id\":1,\"process_id\":2,\"revision\":%u}}\nid: %u\n\n",
+             revision, revision - 1, revision);
+    snprintf(wanted, sizeof(wanted), "%zx\r\n%s\r\n", strlen(event), event);
+    assert_true(rawhttp_await(c, "\n\n\r\n", WAIT_MS, text, sizeof(text)));
+    assert_string_equal(text, wanted);
+    rawhttp_close(c);
+}
+
 static void what_is_malformed_is_refused(void **state)
 {
     static const char *const queries[] = {
@@ -262,14 +294,6 @@ static struct rawhttp *poll_name(void **state, const char *target)
     snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", target);
     rawhttp_send_text(c, request);
     return c;
-}
-
-static unsigned revision_of(const struct rawhttp_answer *a)
-{
-    char value[32];
-
-    assert_true(rawhttp_header(a, "Callsign-Revision", value, sizeof(value)));
-    return (unsigned)strtoul(value, NULL, 10);
 }
 
 static void a_poll_waits_for_a_change(void **state)
@@ -443,6 +467,7 @@ int main(void)
         cmocka_unit_test(only_what_was_asked_for_comes),
         cmocka_unit_test(one_command_has_one_id),
         cmocka_unit_test(what_is_gone_is_told_anew),
+        cmocka_unit_test(an_event_is_a_chunk),
         cmocka_unit_test(what_is_malformed_is_refused),
         cmocka_unit_test(head_has_no_stream),
         cmocka_unit_test(a_poll_waits_for_a_change),
