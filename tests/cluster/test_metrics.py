@@ -1,5 +1,7 @@
 """The page of metrics: each part of the work has its own, and they move with it."""
 
+import re
+
 import pytest
 
 import cluster as clusters
@@ -58,3 +60,32 @@ def test_they_move_with_the_work(folder):
         assert a.metric("callsign_snapshot_index") >= 50
         assert a.metric("callsign_snapshots_taken_total") == 0
     assert replica.terminate() == 0
+
+
+OPERATIONS = (clusters.TOP / "docs/operations.md").read_text(encoding="utf-8")
+
+
+def section(title):
+    return re.search(rf"^## {title}\n(.*?)(?=^## )", OPERATIONS, re.M | re.S)[1]
+
+
+def test_the_documents_list_the_metrics_as_they_are(shared):
+    with shared[1].api() as a:
+        page = a.request("GET", "/metrics").body.decode()
+    served = set(re.findall(r"^# TYPE (\S+) ", page, re.M))
+    listed = set(re.findall(r"`((?:callsign|process)_[a-z_]+)`", section("The metrics")))
+    assert served == listed
+
+
+def test_the_documents_list_the_events_of_the_log():
+    """Each name that the sources hand to log_event, or that is chosen for it."""
+    told = set()
+    called = re.compile(r"\blog_event\(([^\"]*\"[a-z_]+\"[^\"]*(?:\"[a-z_]+\",)?)")
+    for path in [p for folder in ("src", "http") for p in (clusters.TOP / folder).rglob("*.c")]:
+        text = path.read_text(encoding="utf-8")
+        told.update(re.findall(r"\"([a-z_]+)\"", " ".join(called.findall(text))))
+        told.update(re.findall(r"\bcomplain\(\w+, \"([a-z_]+)\"", text))
+    listed = set(re.findall(r"`([a-z_]+)`", " ".join(
+        line.split("|")[1] for line in section("The log").splitlines() if line.startswith("|"))))
+    assert len(told) > 30
+    assert told == listed

@@ -490,3 +490,19 @@ def test_a_member_on_a_mount_point_is_replaced(new_cluster):
         take_part(cluster, victim)
         load.check(cluster)
         cluster.stop()
+
+
+def test_in_doubt_and_a_voter_never_returns(new_cluster):
+    """Nobody can say what was committed any more: one of them goes on alone."""
+    cluster = new_cluster().start().wait_ready()
+    load = write(cluster)
+    all_killed_with_doubtful_writes(cluster)
+    survivor, other, gone = cluster
+    assert all(faults.damage_last_write(r) for r in (survivor, other))
+    shutil.rmtree(gone.data_dir)
+    survivor.flags.append("--accept-data-loss")
+    recovered = clusters.run(survivor.command()[0], "recover", *survivor.command()[1:])
+    assert recovered.returncode == 0, recovered.stdout + recovered.stderr
+    survivor.start()
+    survivor.wait_ready()
+    load.check([survivor])
