@@ -73,6 +73,15 @@ static void end_step(const struct plan *p, struct step *s)
     }
 }
 
+/* As registry_judge(), behind the operations before it. A name that one of them changed is
+ * not claimed any more: claims are on free names, and a put ends them. */
+static enum err judge_step(const struct plan *p, const struct step *s)
+{
+    enum err err = registry_judge(p->registry, &s->op, s->held ? &s->owner : NULL);
+
+    return err == ERR_NAME_CLAIMED && s->ours ? ERR_OK : err;
+}
+
 /* Whether the refusal of `op` is a result of its own. */
 static bool is_result(const struct command *op, enum err refusal)
 {
@@ -95,17 +104,15 @@ static void refuse(const struct step *s, unsigned at, enum err why, struct verdi
 static bool plan_step(struct plan *p, unsigned at, struct verdict_result *result, struct verdict *v)
 {
     struct step *s = &p->steps[at];
-    const struct owner *held;
     enum err err;
 
     begin_step(p, at);
-    held = s->held ? &s->owner : NULL;
-    err = registry_judge(p->registry, &s->op, held);
+    err = judge_step(p, s);
     if (err != ERR_OK && !is_result(&s->op, err)) {
         refuse(s, at, err, v);
         return false;
     }
-    s->changes = err == ERR_OK && registry_changes(&s->op, held);
+    s->changes = err == ERR_OK && registry_changes(&s->op, s->held ? &s->owner : NULL);
     p->changes |= s->changes;
     result->err = err;
     result->created = s->changes && s->op.op == COMMAND_PUT && !s->held;

@@ -72,8 +72,9 @@ static enum err refusal(const struct history *h, const struct command *c,
     if ((c->flags & COMMAND_IF_ABSENT) != 0 && now->held) {
         return ERR_NAME_TAKEN;
     }
+    /* What this batch itself changed is not claimed any more. */
     if (c->op == COMMAND_PUT && (c->flags & COMMAND_IF_ABSENT) != 0 &&
-        model_claims_holder(&h->claims, c) != NULL) {
+        now->revision <= h->revision && model_claims_holder(&h->claims, c) != NULL) {
         return ERR_NAME_CLAIMED;
     }
     if ((c->flags & COMMAND_IF_REVISION) != 0 &&

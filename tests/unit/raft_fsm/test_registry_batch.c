@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "command.h"
 #include "registry.h"
+#include "registry_claims.h"
 
 static const uint8_t hash_key[16] = "registry_batch.";
 
@@ -238,6 +239,61 @@ static void the_revision_of_a_name_changed_before_fits_no_guard(void **state)
     assert_held(f, "a", 4, 2);
 }
 
+static struct verdict claim(struct fixture *f, const char *name)
+{
+    const struct command c = {.op = COMMAND_CLAIM,
+                              .env_id = 1,
+                              .name = name,
+                              .name_len = strlen(name),
+                              .node_id = 2,
+                              .claim = {.nonce = 5, .ttl_ms = COMMAND_TTL_MIN_MS}};
+    struct verdict v;
+
+    registry_apply(f->registry, &c, 0, &v);
+    assert_int_equal(v.err, ERR_OK);
+    return v;
+}
+
+/* A claim is respected until an operation of the batch itself has beaten it. */
+static void a_claim_ends_within_the_batch(void **state)
+{
+    struct fixture *f = *state;
+    const struct verdict *v;
+
+    claim(f, "a");
+    put(f, "other", 1);
+    put_absent(f, "a", 1);
+    v = apply(f);
+    assert_int_equal(v->err, ERR_BATCH_REFUSED);
+    assert_int_equal(v->refused_at, 1);
+    assert_int_equal(v->refused_by, ERR_NAME_CLAIMED);
+    assert_int_equal(registry_claims(f->registry), 1);
+
+    erase(f, "a"); /* finds nothing, and changes nothing */
+    put_absent(f, "a", 1);
+    v = apply(f);
+    assert_int_equal(v->refused_by, ERR_NAME_CLAIMED);
+
+    put(f, "a", 1);
+    erase(f, "a");
+    put_absent(f, "a", 2);
+    v = apply(f);
+    assert_int_equal(v->err, ERR_OK);
+    assert_result(v, 0, ERR_OK, true, 1);
+    assert_result(v, 1, ERR_OK, false, 1);
+    assert_result(v, 2, ERR_OK, true, 2);
+    assert_held(f, "a", 2, 1);
+    assert_int_equal(registry_claims(f->registry), 0);
+
+    claim(f, "b");
+    put(f, "b", 1);
+    erase(f, "b");
+    v = apply(f);
+    assert_int_equal(v->err, ERR_OK);
+    assert_int_equal(registry_claims(f->registry), 0);
+    assert_free(f, "b");
+}
+
 static void a_look_may_carry_guards(void **state)
 {
     struct fixture *f = *state;
@@ -337,6 +393,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_sees_those_before_it, start, finish),
         cmocka_unit_test_setup_teardown(the_revision_of_a_name_changed_before_fits_no_guard, start,
                                         finish),
+        cmocka_unit_test_setup_teardown(a_claim_ends_within_the_batch, start, finish),
         cmocka_unit_test_setup_teardown(a_look_may_carry_guards, start, finish),
         cmocka_unit_test_setup_teardown(a_view_sees_all_of_a_batch_or_nothing, start, finish),
         cmocka_unit_test_setup_teardown(as_many_as_there_may_be, start, finish),
