@@ -155,7 +155,7 @@ bool command_batch_fits(const struct command_batch *b, size_t n);
 /* Appends one already encoded command; it must fit. */
 void command_batch_add(struct command_batch *b, const void *encoded, size_t n);
 
-/* now_ms: the leader's wall clock in milliseconds since 1970. The state
+/* now_ms: the leader's time, about milliseconds since 1970 (src/logclock.h). The state
  * machine never lets the log's time go back, whatever is stamped here. */
 void command_batch_end(struct command_batch *b, uint64_t now_ms);
 

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "command.h"
 #include "consensus_stats.h"
+#include "registry.h"
 
 enum {
     /* raftio tells when a snapshot was lost with its link, and does not begin
@@ -301,6 +302,18 @@ static void on_applied(struct raft_apply *req, int status, void *result)
     f->busy = false;
 }
 
+static uint64_t stamp(struct consensus *c)
+{
+    const struct registry *r = c->fsm.registry;
+    const struct logclock_sight s = {c->raft.current_term, c->raftio.io.time(&c->raftio.io),
+                                     c->wall_ms(c->data), registry_log_time_ms(r),
+                                     /* No entry is in flight that might carry the first one. */
+                                     registry_keys(r) == 0 && consensus_leads_for_sure(c)};
+
+    _Static_assert(CONSENSUS_IN_FLIGHT_MAX == 1, "the state tells whether there are keys");
+    return logclock_stamp(&c->clock, &s);
+}
+
 /* Encodes as many waiting proposals as one entry takes and binds them to `f`. */
 static void fill(struct consensus *c, struct consensus_flight *f, struct raft_buffer *ret_entry)
 {
@@ -326,7 +339,7 @@ static void fill(struct consensus *c, struct consensus_flight *f, struct raft_bu
         p->slot = &f->slots[f->count];
         f->count++;
     }
-    command_batch_end(&batch, c->wall_ms(c->data));
+    command_batch_end(&batch, stamp(c));
     CHECK(!out.overflow && f->count > 0);
     bytes = raft_malloc(out.len);
     CHECK(bytes != NULL);

@@ -33,6 +33,7 @@
 #include "base/histogram.h"
 #include "base/list.h"
 #include "fsm.h"
+#include "logclock.h"
 #include "proposal.h"
 #include "raftio.h"
 
@@ -108,6 +109,7 @@ struct consensus {
     uint64_t seen_leader, seen_term;
     guard_fatal_cb fatal;
     uint64_t (*wall_ms)(void *data);
+    struct logclock clock;
     void (*closed)(void *data);
     void *data;
     struct consensus_stats stats;
