@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	judgeTimeoutPerName = 20 * time.Second
-	judgeTimeout        = 120 * time.Second // for all names together
+	judgeTimeoutPerRoom = 20 * time.Second
+	judgeTimeout        = 120 * time.Second // for all rooms together
 	findingsShown       = 12                // of one kind
 	drawingsMax         = 3
 )
@@ -50,34 +50,42 @@ func (v *verdict) print() {
 	}
 }
 
-// judge asks everything that the history alone can tell. Pictures of names
+// judge asks everything that the history alone can tell. Pictures of rooms
 // that are not linearizable go to dir.
 func judge(ops []*op, end ending, dir string) *verdict {
 	v := &verdict{}
 	judgeRevisions(v, ops, end)
-	judgeNames(v, ops, dir)
+	judgeClaims(v, ops)
+	judgeRooms(v, ops, inOrder(end.Unquiet), dir)
 	return v
 }
 
-// judgeNames asks porcupine, name by name: a history is linearizable exactly
-// if it is so for each object alone (Herlihy and Wing 1990, theorem 1).
-func judgeNames(v *verdict, ops []*op, dir string) {
-	names := map[string][]*op{}
+// judgeRooms asks porcupine, room by room: a history is linearizable exactly
+// if it is so for each object alone (Herlihy and Wing 1990, theorem 1). An object
+// is a name, or some that batches or a node tie together.
+func judgeRooms(v *verdict, ops []*op, unquiet []span, dir string) {
+	rooms := map[string][]*op{}
 	for _, o := range ops {
-		names[o.key()] = append(names[o.key()], o)
+		rooms[o.room()] = append(rooms[o.room()], o)
 	}
-	keys := make([]string, 0, len(names))
-	for key := range names {
+	keys := make([]string, 0, len(rooms))
+	for key := range rooms {
 		keys = append(keys, key)
 	}
 	sort.Strings(keys)
 	drawn := 0
 	deadline := time.Now().Add(judgeTimeout)
 	for _, key := range keys {
-		history := linearize(names[key])
+		if err := place(rooms[key]); err != nil {
+			v.find("harness", "%s: %v", key, err)
+			continue
+		}
+		all := leases(rooms[key], unquiet)
+		plain := linearize(rooms[key])
+		history := withExpiries(plain, all, false, false)
 		result := porcupine.Unknown
 		if time.Now().Before(deadline) {
-			result = porcupine.CheckOperationsTimeout(model, history, judgeTimeoutPerName)
+			result = porcupine.CheckOperationsTimeout(model, history, judgeTimeoutPerRoom)
 		}
 		switch result {
 		case porcupine.Ok:
@@ -91,13 +99,13 @@ func judgeNames(v *verdict, ops []*op, dir string) {
 			drawn++
 			picture = draw(history, filepath.Join(dir, fmt.Sprintf("violation-%d.html", drawn)))
 		}
-		v.find("linearizability", "%s: %d operations fit into no order; %s", key, len(history),
-			picture)
+		kind, text := blame(plain, all)
+		v.find(kind, "%s: of %d operations: %s; %s", key, len(history), text, picture)
 	}
 }
 
 func draw(history []porcupine.Operation, path string) string {
-	_, info := porcupine.CheckOperationsVerbose(model, history, judgeTimeoutPerName)
+	_, info := porcupine.CheckOperationsVerbose(model, history, judgeTimeoutPerRoom)
 	if err := porcupine.VisualizePath(model, info, path); err != nil {
 		return err.Error()
 	}

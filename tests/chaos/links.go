@@ -112,6 +112,7 @@ func (r *run) strikeLink(ctx context.Context) {
 	wait(ctx, r.o.cutFor)
 	r.lab.net.remove(cut)
 	s.end = r.history.now()
+	r.disturbed(s.began, s.end)
 	r.nemesis.struck[s.scenario.name]++
 	wait(ctx, linkAfter)
 }
@@ -121,7 +122,7 @@ func (r *run) judgeReturn(s *struck) {
 	took := map[string]time.Duration{}
 	served := 0
 	for _, o := range r.history.ops {
-		if o.Replica != s.victim || o.Outcome != decided || !o.linear() {
+		if o.By != s.victim || o.Outcome != decided || !o.linear() {
 			continue
 		}
 		if o.Call > s.began+int64(time.Second) && o.Return < s.end {

@@ -16,9 +16,11 @@
 //	watcher.go    what the replicas say about themselves meanwhile
 //	plan.go       which faults strike when, from the seed; nemesis.go strikes
 //	faults*.go    the faults
-//	client.go     clients, workload.go what they ask for
+//	client.go     clients, requests.go how they ask
+//	workload.go   what they ask for; claimants.go, nodes.go and streams.go: those
+//	              that claim names, take leases, and watch
 //	history.go    what they saw
-//	model.go      the registry as one name sees it, for porcupine
+//	model.go      the registry as the names of one room see it, for porcupine
 //	judge*.go     the verdict
 //	links.go      cuts of a known length, and what they may cost
 //	selftest.go   planted bugs that the verdict has to find
@@ -92,8 +94,7 @@ func parse() *options {
 	flag.BoolVar(&o.verbose, "verbose", false, "print each fault as it strikes")
 	flag.BoolVar(&o.inside, "inside", false, "internal: the namespaces are made")
 	flag.BoolVar(&o.probe, "probe", false, "internal: only try whether a lab can be made")
-	plantName := flag.String("plant", "",
-		"make a bug: stale-reads, unknown-as-refused or applied-twice")
+	plantName := flag.String("plant", "", "make bugs, joined by +: "+plantNames())
 	flag.Parse()
 	o.plant = plant(*plantName)
 	switch {

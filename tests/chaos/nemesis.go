@@ -41,6 +41,7 @@ func (n *nemesis) strike(b blow) {
 	var what string
 	var undo func()
 	name, err := "", errNotNow
+	struck := n.run.history.now()
 	for _, f := range b.faults {
 		name = f.name
 		if what, undo, err = f.strike(n, rand.New(rand.NewSource(b.seed))); err == nil {
@@ -65,6 +66,7 @@ func (n *nemesis) strike(b blow) {
 			undo()
 			n.run.note("%s: %s, over", name, what)
 		}
+		n.run.disturbed(struck, n.run.history.now())
 		n.mu.Lock()
 		n.active--
 		n.mu.Unlock()

@@ -17,6 +17,8 @@ const (
 	healMax   = 20 * time.Second // until a healed one is
 	equalMax  = 10 * time.Second // until all have applied the same
 	lookUpMax = 20 * time.Second // for the last look at all names
+
+	coverageSeconds = 20 // a run as long as this shows everything
 )
 
 // run is one cluster, its torture, and the verdict.
@@ -39,6 +41,7 @@ type run struct {
 	measured          string         // by a link scenario
 
 	mu      sync.Mutex
+	ending  bool // streams stay where they are
 	verdict *verdict
 	tallies map[string]int
 	events  *os.File
@@ -61,6 +64,13 @@ func (r *run) note(format string, a ...interface{}) {
 	if r.o.verbose {
 		fmt.Print("chaos: ", line)
 	}
+}
+
+// disturbed notes that something happened to the cluster: leases may run longer.
+func (r *run) disturbed(from, to int64) {
+	r.mu.Lock()
+	r.end.Unquiet = append(r.end.Unquiet, span{from, to})
+	r.mu.Unlock()
 }
 
 func (r *run) tally(what string) {
@@ -174,32 +184,71 @@ func (r *run) phases(ctx context.Context, kinds []*fault) error {
 		return fmt.Errorf("no cluster formed %v", err)
 	}
 	r.note("a cluster of %d formed in %d ms", r.o.replicas, took.Milliseconds())
+	r.disturbed(0, r.history.now())
+	var following sync.WaitGroup
+	streaming, stop := context.WithCancel(ctx)
+	r.end.Streams = r.newStreams()
+	for _, s := range r.end.Streams {
+		following.Add(1)
+		go func(s *stream) {
+			defer following.Done()
+			s.follow(streaming, r)
+		}(s)
+	}
 	r.load(ctx, kinds)
+	err = r.lookBack(ctx)
+	stop()
+	following.Wait()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err := r.lookUpAll(ctx); err != nil {
-		r.find("liveness", "%v", err)
-	}
-	r.behind.Wait()
-	r.end.Revision, err = r.watcher.awaitEqual(ctx, equalMax)
 	if err != nil {
 		r.find("liveness", "%v", err)
 	}
-	return ctx.Err()
+	return nil
+}
+
+// lookBack asks for all that is left when everything is healed.
+func (r *run) lookBack(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	r.behind.Wait()
+	if err := r.awaitStreams(ctx, r.end.Streams); err != nil {
+		return err
+	}
+	if err := r.lookUpAll(ctx); err != nil {
+		return err
+	}
+	var err error
+	r.end.Revision, err = r.watcher.awaitEqual(ctx, equalMax)
+	return err
 }
 
 // load lets clients work while faults strike, and some more after healing.
 func (r *run) load(ctx context.Context, kinds []*fault) {
 	working, rest := context.WithCancel(ctx)
 	defer rest()
-	var busy sync.WaitGroup
-	for _, w := range r.newWorkers() {
-		busy.Add(1)
-		go func(w *worker) {
-			defer busy.Done()
-			w.work(working)
-		}(w)
+	var busy, nodes sync.WaitGroup
+	dying := make(chan struct{})
+	begin := func(group *sync.WaitGroup, work func()) {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			work()
+		}()
+	}
+	for _, w := range r.newWorkers(working) {
+		w := w
+		begin(&busy, func() { w.work(working) })
+	}
+	for i := 0; i < claimants; i++ {
+		w := r.newWorker(working, claimClient+i, 0)
+		begin(&busy, func() { w.compete(working) })
+	}
+	for i := 0; i < nodesAtOnce; i++ {
+		n := &nodeWorker{worker: r.newWorker(working, nodeClient+i, 0)}
+		begin(&nodes, func() { n.live(working, dying) })
 	}
 	torture, stop := context.WithTimeout(ctx, r.length)
 	if r.o.scenario != nil {
@@ -214,6 +263,11 @@ func (r *run) load(ctx context.Context, kinds []*fault) {
 		r.find("liveness", "not ready again with all faults gone: %v", err)
 	}
 	r.note("ready again after %d ms", r.healed.Milliseconds())
+	close(dying)
+	// In a calm cluster all leases end in time, and what is asked after that tells.
+	calm := time.Now().Add(time.Duration(leaseTTLMs+leaseTTLSpan)*time.Millisecond + leaseSlack)
+	nodes.Wait()
+	wait(ctx, time.Until(calm))
 	rest()
 	busy.Wait()
 }
@@ -230,7 +284,7 @@ func (r *run) conclude(kinds []*fault) {
 	answered := map[int]int{}
 	for _, o := range r.history.ops {
 		if o.Outcome == decided {
-			answered[o.Replica]++
+			answered[o.By]++
 		}
 	}
 	for id := 1; id <= r.o.replicas; id++ {
@@ -241,6 +295,7 @@ func (r *run) conclude(kinds []*fault) {
 	if r.struck != nil && r.struck.end > 0 {
 		r.o.scenario.judge(r, r.struck)
 	}
+	r.judgeCoverage()
 	v := judge(r.history.ops, r.end, r.o.dir)
 	r.mu.Lock()
 	r.verdict.findings = append(r.verdict.findings, v.findings...)
@@ -268,6 +323,45 @@ func (r *run) keep() {
 	}
 }
 
+// features counts what the run had of each kind that is judged in its own way.
+func (r *run) features() map[string]int {
+	n := map[string]int{"leases_judged": judgedLeases(r.history.ops, inOrder(r.end.Unquiet))}
+	for _, o := range r.history.ops {
+		switch {
+		case o.Kind == opBatch && o.changed():
+			n["batches"]++
+		case o.Kind == opBatch && o.Code == batchRefused:
+			n["batches_refused"]++
+		case o.Claim != "":
+			n["claims"]++
+		case o.Kind == opList && o.succeeded():
+			n["lists"]++
+		case o.Kind == opBeat && o.succeeded():
+			n["heartbeats"]++
+		}
+		if o.Tries > 1 && o.Outcome == decided {
+			n["keys_resolved"]++
+		}
+		n["replays"] += len(o.Replays)
+	}
+	for _, s := range r.end.Streams {
+		n["events"] += len(s.Events)
+	}
+	return n
+}
+
+// judgeCoverage: a run of some length that did not see all that it judges says
+// nothing.
+func (r *run) judgeCoverage() {
+	n := r.features()
+	for _, what := range []string{"leases_judged", "batches", "batches_refused", "claims", "lists",
+		"heartbeats", "replays", "events"} {
+		if n[what] == 0 && r.o.seconds >= coverageSeconds {
+			r.find("harness", "no %s in this run", what)
+		}
+	}
+}
+
 func (r *run) found(kind string) bool { return r.verdict.counts[kind] > 0 }
 
 // summary is one line of figures.
@@ -289,6 +383,11 @@ func (r *run) summary() string {
 		r.watcher.met, r.healed.Milliseconds(), r.nemesis.count())
 	if len(kinds) > 0 {
 		text += " (" + strings.Join(kinds, ", ") + ")"
+	}
+	features := r.features()
+	for _, what := range []string{"batches", "claims", "keys_resolved", "replays", "leases_judged",
+		"events"} {
+		text += fmt.Sprintf(" %s=%d", what, features[what])
 	}
 	if n := r.tallies["stopped by its disk"]; n > 0 {
 		text += fmt.Sprintf(" stopped_by_disk=%d", n)

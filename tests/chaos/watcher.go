@@ -45,6 +45,8 @@ type watcher struct {
 	indexes map[uint64]same
 	by      map[uint64]int // who said so first
 	leaders map[uint64]int // by term
+	led     uint64         // the highest term that had a leader
+	calm    int64          // when that one was last seen to lead
 	samples int
 	met     int // samples of an index that was known already
 }
@@ -91,6 +93,7 @@ func (w *watcher) take(id int, s state) {
 			w.run.find("leaders", "replicas %d and %d both lead in term %d", was, id, s.Term)
 		}
 		w.leaders[s.Term] = id
+		w.lead(s.Term)
 	}
 	has := same{s.Revision, s.Names, s.Digest}
 	was, known := w.indexes[s.Applied]
@@ -102,6 +105,19 @@ func (w *watcher) take(id int, s state) {
 	if was != has {
 		w.run.find("digest", "at applied index %d replica %d has %v, replica %d had %v", s.Applied,
 			id, has, w.by[s.Applied], was)
+	}
+}
+
+// lead notes that a term has a leader. Between the last sight of the one before
+// and this one there may have been none.
+func (w *watcher) lead(term uint64) {
+	now := w.run.history.now()
+	if term > w.led {
+		w.run.disturbed(w.calm, now)
+		w.led = term
+	}
+	if term == w.led {
+		w.calm = now
 	}
 }
 
