@@ -95,7 +95,7 @@ static long ask(const struct asking *a, const char *path, char *ret_why,
         text += url_len + 2; /* "endpoint: " */
     }
     if (ret_why != NULL) {
-        (void)snprintf(ret_why, DOCTOR_WHY_MAX, "%s", text);
+        (void)snprintf(ret_why, DOCTOR_WHY_MAX, "%.*s", DOCTOR_WHY_MAX - 1, text);
     }
     return link_answer(a->link)->status;
 }

@@ -148,7 +148,8 @@ def expired(folder):
     subprocess.run(["openssl", "ca", "-batch", "-config", folder / "conf", "-cert",
                     folder / "ca.crt", "-keyfile", folder / "ca.key", "-in", folder / "http.csr",
                     "-out", folder / "http.crt", "-startdate", "200101000000Z", "-enddate",
-                    "210101000000Z", "-extfile", folder / "ext", "-create_serial", "-notext"], **run)
+                    "210101000000Z", "-extfile", folder / "ext", "-create_serial", "-notext"],
+                   **run)
 
 
 @pytest.mark.parametrize("what", ["expired", "of another host"])
@@ -246,8 +247,8 @@ class Gate:
                 with self._context.wrap_socket(raw, server_side=True) as sock:
                     sock.settimeout(5)
                     self.requests.append(sock.recv(65536))
-                    sock.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-                                 % len(self.ANSWER) + self.ANSWER)
+                    sock.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+                                 b"Content-Length: %d\r\n\r\n" % len(self.ANSWER) + self.ANSWER)
             except OSError:
                 raw.close()
 
