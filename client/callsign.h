@@ -96,9 +96,10 @@ struct callsign_config {
     size_t endpoints_count;       /* 0: local mode; up to CALLSIGN_ENDPOINTS_MAX */
     uint32_t timeout_ms;          /* of a call; 0: CALLSIGN_TIMEOUT_DEFAULT_MS */
     const char *token;            /* bearer token; NULL: none */
-    const char *ca_file;          /* PEM, whom to trust with https; NULL: the system's */
-    const char *cert_file;        /* PEM, this client's certificate; NULL: none */
-    const char *key_file;         /* PEM, its key; NULL: in cert_file */
+    /* Files, which have to be readable when the handle is made: */
+    const char *ca_file;   /* PEM, whom to trust with https; NULL: the system's */
+    const char *cert_file; /* PEM, this client's certificate; NULL: none */
+    const char *key_file;  /* PEM, its key; NULL: in cert_file */
 };
 
 struct callsign_entry {

@@ -100,7 +100,7 @@ void local_commit(struct local *l)
 
 /* --- What an answer holds ----------------------------------------------------------- */
 
-static void copy_entry(const struct local_name *n, struct callsign_entry *ret_entry)
+void local_copy_entry(const struct local_name *n, struct callsign_entry *ret_entry)
 {
     ret_entry->node_id = n->node_id;
     ret_entry->process_id = n->process_id;
@@ -112,10 +112,10 @@ static void copy_entry(const struct local_name *n, struct callsign_entry *ret_en
 void local_show(struct callsign_answer *a, const struct local_name *n)
 {
     a->has_entry = true;
-    copy_entry(n, &a->entry);
+    local_copy_entry(n, &a->entry);
 }
 
-static const char *text_of(const char *code)
+const char *local_text_of(const char *code)
 {
     static const char *const texts[][2] = {
         {"name_claimed", "somebody is about to register the name"},
@@ -140,12 +140,13 @@ static enum callsign_result refuse(struct callsign_answer *a, const struct local
     if (n != NULL) {
         local_show(a, n);
     }
-    return call_finish(a, CALLSIGN_REFUSED, code, text_of(code));
+    return call_finish(a, CALLSIGN_REFUSED, code, local_text_of(code));
 }
 
 static enum callsign_result not_found(struct callsign_answer *a)
 {
-    return call_finish(a, CALLSIGN_NOT_FOUND, "process_not_found", text_of("process_not_found"));
+    return call_finish(a, CALLSIGN_NOT_FOUND, "process_not_found",
+                       local_text_of("process_not_found"));
 }
 
 /* Whether the table has reached the revision that a read asks for. A cluster
@@ -167,8 +168,8 @@ static bool is_at(const struct local_name *n, uint64_t revision)
     return n != NULL && n->revision == revision;
 }
 
-static const char *judge_put(const struct local *l, const struct local_name *n,
-                             const struct callsign_put *p)
+const char *local_judge_put(const struct local *l, const struct local_name *n,
+                            const struct callsign_put *p)
 {
     if (local_node_is_down(l, p->node_id)) {
         return "node_down";
@@ -182,7 +183,7 @@ static const char *judge_put(const struct local *l, const struct local_name *n,
     return p->has_if_revision && !is_at(n, p->if_revision) ? "precondition_failed" : NULL;
 }
 
-static const char *judge_remove(const struct local_name *n, const struct callsign_remove *r)
+const char *local_judge_remove(const struct local_name *n, const struct callsign_remove *r)
 {
     if (n == NULL) {
         return "process_not_found";
@@ -237,7 +238,7 @@ void local_unset(struct local *l, struct local_name *n)
     local_table_remove(&l->table, n);
 }
 
-static bool is_owner(const struct local_name *n, const struct callsign_put *p)
+bool local_is_owner(const struct local_name *n, const struct callsign_put *p)
 {
     return n != NULL && n->node_id == p->node_id && n->process_id == p->process_id;
 }
@@ -252,12 +253,12 @@ enum callsign_result local_put(struct local *l, const struct callsign_put *p,
 
     local_lock(l);
     n = local_table_find(&l->table, p->env_id, p->name);
-    refusal = judge_put(l, n, p);
+    refusal = local_judge_put(l, n, p);
     if (refusal != NULL) {
         (void)refuse(a, n, refusal);
         return local_unlock(l, a);
     }
-    if (!is_owner(n, p)) {
+    if (!local_is_owner(n, p)) {
         bool created = n == NULL;
 
         n = local_set(l, n, p);
@@ -329,7 +330,7 @@ enum callsign_result local_remove(struct local *l, const struct callsign_remove 
 
     local_lock(l);
     n = local_table_find(&l->table, r->env_id, r->name);
-    refusal = judge_remove(n, r);
+    refusal = local_judge_remove(n, r);
     if (n == NULL) {
         (void)not_found(a);
     } else if (refusal != NULL) {
@@ -338,131 +339,6 @@ enum callsign_result local_remove(struct local *l, const struct callsign_remove 
         local_show(a, n);
         local_unset(l, n);
         local_commit(l);
-    }
-    return local_unlock(l, a);
-}
-
-/* --- Batches -------------------------------------------------------------------------------- */
-
-/* What the operations before `i` leave of a name: 1 held by *ret_put, 0 not
- * held, -1 as it is in the table. */
-static int left_by(const struct callsign_batch *batch, size_t i, const struct callsign_op **ret_put)
-{
-    const struct callsign_op *op = &batch->ops[i];
-
-    while (i-- > 0) {
-        const struct callsign_op *before = &batch->ops[i];
-
-        if (before->kind != CALLSIGN_OP_GET && before->env_id == op->env_id &&
-            strcmp(before->name, op->name) == 0) {
-            *ret_put = before;
-            return before->kind == CALLSIGN_OP_PUT ? 1 : 0;
-        }
-    }
-    return -1;
-}
-
-static struct callsign_put put_of(const struct callsign_op *op)
-{
-    return (struct callsign_put){.env_id = op->env_id,
-                                 .name = op->name,
-                                 .node_id = op->node_id,
-                                 .process_id = op->process_id,
-                                 .if_absent = op->if_absent,
-                                 .has_if_revision = op->has_if_revision,
-                                 .if_revision = op->if_revision};
-}
-
-/* Judges one operation as if those before it had been carried out. Nobody ever
- * sees what the batch itself makes: that is not shown. */
-static const char *judge_op(const struct local *l, const struct callsign_batch *batch, size_t i,
-                            struct callsign_answer *a)
-{
-    const struct callsign_op *op = &batch->ops[i];
-    const struct callsign_op *before = NULL;
-    int left = left_by(batch, i, &before);
-    struct local_name made = {.revision = l->revision + 1};
-    const struct local_name *n =
-        left < 0 ? local_table_find(&l->table, op->env_id, op->name) : NULL;
-    struct callsign_put put = put_of(op);
-    struct callsign_remove remove = {.has_if_owner = op->has_if_owner,
-                                     .if_node_id = op->node_id,
-                                     .if_process_id = op->process_id,
-                                     .has_if_revision = op->has_if_revision,
-                                     .if_revision = op->if_revision};
-    const char *refusal;
-
-    if (left > 0) {
-        made.node_id = before->node_id;
-        made.process_id = before->process_id;
-        n = &made;
-    }
-    refusal = op->kind == CALLSIGN_OP_PUT ? judge_put(l, n, &put) : judge_remove(n, &remove);
-    if (n == NULL && op->kind != CALLSIGN_OP_PUT && !op->has_if_owner && !op->has_if_revision) {
-        return NULL; /* a result, as it is of the single call */
-    }
-    if (refusal != NULL && n != NULL && n != &made) {
-        local_show(a, n);
-    }
-    return refusal;
-}
-
-/* Carries one out; whether anything changed. False with *ret_memory too. */
-static bool apply_op(struct local *l, const struct callsign_op *op, struct callsign_op_result *r,
-                     bool *ret_memory)
-{
-    struct local_name *n = local_table_find(&l->table, op->env_id, op->name);
-    struct callsign_put put = put_of(op);
-    bool changes = op->kind == CALLSIGN_OP_PUT ? !is_owner(n, &put)
-                                               : op->kind == CALLSIGN_OP_REMOVE && n != NULL;
-
-    *r = (struct callsign_op_result){.result = CALLSIGN_DONE};
-    if (op->kind == CALLSIGN_OP_PUT && changes) {
-        r->created = n == NULL;
-        n = local_set(l, n, &put);
-        *ret_memory = n != NULL;
-    }
-    r->has_entry = n != NULL;
-    if (n == NULL) {
-        r->result = CALLSIGN_NOT_FOUND;
-    } else {
-        copy_entry(n, &r->entry);
-    }
-    if (op->kind == CALLSIGN_OP_REMOVE && n != NULL) {
-        local_unset(l, n);
-    }
-    return changes;
-}
-
-enum callsign_result local_batch(struct local *l, const struct callsign_batch *batch,
-                                 struct callsign_op_result *ret_results, size_t *ret_refused_index,
-                                 struct callsign_answer *a)
-{
-    bool changed = false;
-    bool memory = true;
-
-    local_lock(l);
-    for (size_t i = 0; i < batch->ops_count; i++) {
-        const char *refusal = judge_op(l, batch, i, a);
-
-        if (refusal != NULL) {
-            char message[CALLSIGN_MESSAGE_MAX];
-
-            (void)snprintf(message, sizeof(message), "operation %zu: %s", i, text_of(refusal));
-            (void)call_finish(a, CALLSIGN_REFUSED, "batch_refused", message);
-            *ret_refused_index = i;
-            return local_unlock(l, a);
-        }
-    }
-    for (size_t i = 0; i < batch->ops_count && memory; i++) {
-        changed = apply_op(l, &batch->ops[i], &ret_results[i], &memory) || changed;
-    }
-    if (changed) {
-        local_commit(l);
-    }
-    if (!memory) {
-        /* Part of it is done: the one thing that is not all or nothing here. */
-        (void)call_finish(a, CALLSIGN_UNKNOWN, "no_memory", "out of memory");
     }
     return local_unlock(l, a);
 }
@@ -493,7 +369,7 @@ enum callsign_result local_list(struct local *l, const struct callsign_list *lis
                 strncmp(n->name, prefix, prefix_len) != 0) {
                 return local_unlock(l, a);
             }
-            copy_entry(n, &e);
+            local_copy_entry(n, &e);
             behind = true;
         } while (list->has_node && e.node_id != list->node_id);
         (void)local_unlock(l, a);

@@ -150,13 +150,16 @@ enum callsign_result local_claim(struct local *l, const struct callsign_claim *c
             local_show(a, n);
             break;
         }
+        if (local_node_is_down(l, claim->node_id)) {
+            (void)call_finish(a, CALLSIGN_REFUSED, "node_down", local_text_of("node_down"));
+            break;
+        }
         if (is_first(l, &self) && !local_claim_is_held(l, claim->env_id, claim->name)) {
             make_claim(l, claim, ret_claimed, a);
             break;
         }
         if (transport_now_ms() >= until) {
-            (void)call_finish(a, CALLSIGN_REFUSED, "name_claimed",
-                              "somebody is about to register the name");
+            (void)call_finish(a, CALLSIGN_REFUSED, "name_claimed", local_text_of("name_claimed"));
             break;
         }
         local_wait(l, until);
@@ -184,7 +187,7 @@ enum callsign_result local_claim_confirm(struct local *l, const struct callsign_
         return not_found(l, a);
     }
     if (local_node_is_down(l, (*at)->node_id)) {
-        (void)call_finish(a, CALLSIGN_REFUSED, "node_down", "the lease of the node has ended");
+        (void)call_finish(a, CALLSIGN_REFUSED, "node_down", local_text_of("node_down"));
         return local_unlock(l, a);
     }
     put = (struct callsign_put){.env_id = (*at)->env_id,

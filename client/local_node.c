@@ -79,26 +79,37 @@ static void renew(struct local *l, struct local_node *n)
     (void)pthread_cond_broadcast(&l->wake);
 }
 
+/* The node, new if need be; NULL, with the answer finished, without memory. */
+static struct local_node *find_or_add(struct local *l, uint64_t node_id, struct callsign_answer *a)
+{
+    struct local_node *n = find(l, node_id);
+
+    if (n == NULL) {
+        n = calloc(1, sizeof(*n));
+        if (n == NULL) {
+            (void)call_finish(a, CALLSIGN_FAILED, "no_memory", "out of memory");
+            return NULL;
+        }
+        n->node_id = node_id;
+        n->next = l->nodes;
+        l->nodes = n;
+    }
+    return n;
+}
+
 enum callsign_result local_node_register(struct local *l, const struct callsign_node *node,
                                          struct callsign_answer *a)
 {
     struct local_node *n;
 
     local_lock(l);
-    n = find(l, node->node_id);
-    if (n == NULL) {
-        n = calloc(1, sizeof(*n));
-        if (n == NULL) {
-            (void)call_finish(a, CALLSIGN_FAILED, "no_memory", "out of memory");
-            return local_unlock(l, a);
-        }
-        n->node_id = node->node_id;
-        n->next = l->nodes;
-        l->nodes = n;
+    n = find_or_add(l, node->node_id, a);
+    if (n != NULL) {
+        n->down = false;
+        n->ttl_ms = node->ttl_ms;
+        local_commit(l);
+        renew(l, n);
     }
-    n->down = false;
-    n->ttl_ms = node->ttl_ms;
-    renew(l, n);
     return local_unlock(l, a);
 }
 
@@ -139,12 +150,13 @@ enum callsign_result local_node_remove(struct local *l, uint64_t node_id, uint64
 
     local_lock(l);
     n = find(l, node_id);
-    if ((n == NULL || n->down) && !holds_names(l, node_id)) {
+    if (n == NULL && !holds_names(l, node_id)) {
         return node_not_found(l, a);
     }
+    n = find_or_add(l, node_id, a);
     if (n != NULL) {
+        *ret_removed = n->down ? 0 : take_down(l, node_id);
         n->down = true;
     }
-    *ret_removed = take_down(l, node_id);
     return local_unlock(l, a);
 }

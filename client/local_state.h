@@ -86,6 +86,17 @@ void local_wait(struct local *l, uint64_t until_ms);
 /* --- With the lock held --------------------------------------------------------- */
 
 void local_show(struct callsign_answer *a, const struct local_name *n);
+void local_copy_entry(const struct local_name *n, struct callsign_entry *ret_entry);
+
+/* Judging as the cluster does when it applies: the code of a refusal, or NULL.
+ * `n` NULL: nobody holds the name. */
+const char *local_judge_put(const struct local *l, const struct local_name *n,
+                            const struct callsign_put *put);
+const char *local_judge_remove(const struct local_name *n, const struct callsign_remove *remove);
+/* Whether the put changes nothing. */
+bool local_is_owner(const struct local_name *n, const struct callsign_put *put);
+/* What such a code means, for people. */
+const char *local_text_of(const char *code);
 
 /* What the commands do, at revision l->revision + 1, which the caller raises.
  * `n` NULL: the name is new; NULL comes back without memory. */

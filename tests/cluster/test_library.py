@@ -12,6 +12,7 @@ import api
 import cluster as clusters
 
 HAMMER = clusters.BUILD / "tests" / "client" / "hammer"
+COMPARE = clusters.BUILD / "tests" / "client" / "compare"
 EXAMPLES = clusters.BUILD / "client" / "examples"
 # The promise is for two minutes with a death every five seconds.
 SECONDS = int(os.environ.get("CALLSIGN_HAMMER_SECONDS", "14"))
@@ -39,7 +40,7 @@ def is_sanitized():
 
 
 def is_built():
-    return HAMMER.exists()
+    return HAMMER.exists() and COMPARE.exists()
 
 
 needs_check = pytest.mark.skipif(not is_built(), reason="make check has not built the programs")
@@ -154,6 +155,19 @@ def test_spawn(new_cluster):
     spawned = [out for out, *_ in ended if out.startswith("spawned ")]
     assert len(spawned) == 1
     assert {out.split(None, 1)[1] for out, *_ in ended} == {spawned[0].split(None, 1)[1]}
+
+
+@needs_check
+def test_local_mode_answers_alike(new_cluster, rng):
+    """The same random calls on a handle of each kind, down to revisions and events."""
+    # An election by chance would put another one first.
+    calm = ["--election-timeout-ms", "3000", "--heartbeat-ms", "200"]
+    cluster = new_cluster(flags=calm).start().wait_ready()
+    seed = rng.randrange(2**32)
+    in_order = [cluster.leader(), *cluster.followers()]
+    compared = clusters.run(COMPARE, seed, 3000, *urls(in_order), timeout=100)
+    print(compared.stdout)
+    assert compared.returncode == 0, compared.stderr
 
 
 @needs_check

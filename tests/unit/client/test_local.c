@@ -325,6 +325,15 @@ static void applies_all_or_nothing(void **state)
     ops[0] = (struct callsign_op){.kind = CALLSIGN_OP_GET, .env_id = 1, .name = "a"};
     assert_int_equal(batch(ops, 1), CALLSIGN_DONE);
     assert_int_equal(answer.revision, 2);
+    /* A put that changes nothing leaves the revision for those behind it too. */
+    ops[0] = (struct callsign_op){.kind = CALLSIGN_OP_PUT, .env_id = 1, .name = "a", .node_id = 7};
+    ops[1] = (struct callsign_op){.kind = CALLSIGN_OP_GET,
+                                  .env_id = 1,
+                                  .name = "a",
+                                  .has_if_revision = true,
+                                  .if_revision = 2};
+    assert_int_equal(batch(ops, 2), CALLSIGN_DONE);
+    assert_int_equal(answer.revision, 2);
 }
 
 /* --- Nodes ------------------------------------------------------------------------ */
@@ -346,7 +355,7 @@ static void takes_names_with_their_node(void **state)
     wait.after = answer.revision;
     /* Nobody sends a heartbeat: the lease ends while this waits. */
     assert_int_equal(callsign_get(client, &wait, &answer), CALLSIGN_NOT_FOUND);
-    assert_int_equal(answer.revision, 4);
+    assert_int_equal(answer.revision, 5); /* the lease was one too */
     assert_int_equal(get(1, "a"), CALLSIGN_NOT_FOUND);
     assert_int_equal(get(1, "b"), CALLSIGN_DONE);
     assert_int_equal(put(1, "a", 2), CALLSIGN_REFUSED);
@@ -356,6 +365,12 @@ static void takes_names_with_their_node(void **state)
     assert_int_equal(put(1, "a", 2), CALLSIGN_DONE);
     assert_int_equal(callsign_node_remove(client, 2, &removed, &answer), CALLSIGN_DONE);
     assert_int_equal(removed, 1);
+    /* Down it is, whether it ever had a lease or not; again is no change. */
+    assert_int_equal(callsign_node_remove(client, 2, &removed, &answer), CALLSIGN_DONE);
+    assert_int_equal(removed, 0);
+    assert_int_equal(callsign_node_remove(client, 1, &removed, &answer), CALLSIGN_DONE);
+    assert_int_equal(removed, 1);
+    assert_int_equal(put(1, "b", 1), CALLSIGN_REFUSED);
 }
 
 static void waits_for_a_change(void **state)
