@@ -167,8 +167,8 @@ func (r *run) measure(victim int, from, to int64) stretch {
 	var took []time.Duration
 	homes := r.o.replicas * clientsPerReplica
 	for _, o := range r.history.ops {
-		if o.Client > homes || o.Replica == victim || o.Call < from || o.Call >= to {
-			continue
+		if o.Client > homes || o.Replica == victim || o.Call < from || o.Call >= to || o.Mismatch {
+			continue // a key of another request is refused, as it has to be
 		}
 		s.operations++
 		if o.Outcome != decided {
