@@ -177,9 +177,10 @@ static bool read_sections(struct input *in)
 
 bool backup_file_read(int fd, struct backup_file *ret_file, char *ret_why, size_t why_size)
 {
-    struct input in = {.fd = fd, .why = ret_why, .why_size = why_size};
+    struct input in = {.fd = fd, .why_size = why_size};
     bool whole;
 
+    in.why = ret_why;
     fill_table(in.table);
     in.piece = malloc(SECTION_MAX);
     if (in.piece == NULL) {
