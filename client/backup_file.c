@@ -153,7 +153,7 @@ static bool read_section(struct input *in, uint32_t *ret_kind, uint64_t *ret_cou
 static bool read_sections(struct input *in)
 {
     uint32_t kind = 0, last = 0;
-    uint64_t count, names = 0;
+    uint64_t count = 0, names = 0;
     uint8_t more;
 
     while (kind != KIND_END) {

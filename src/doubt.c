@@ -268,7 +268,7 @@ static bool past_elects(const struct doubt *d, const struct doubt_members *m)
 {
     unsigned voters = 0;
     unsigned with_a_past = 0;
-    bool voter;
+    bool voter = false;
 
     for (unsigned i = 0; i < m->count; i++) {
         voters += m->voters[i];
@@ -290,7 +290,7 @@ static bool is_better(uint64_t term, uint64_t index, const struct raftio_gate *t
 /* It has the best log, and may stand for election with it. */
 static bool may_lead(const struct doubt_answer *a, const struct raftio_gate *best)
 {
-    bool voter;
+    bool voter = false;
 
     return a->counts && a->last_term == best->log_floor_term &&
            a->last_index == best->log_floor_index && names(&a->members, a->id, &voter) && voter;
