@@ -236,6 +236,7 @@ bool node_run(struct node *n, node_step_cb step, void *arg)
         return false;
     }
     judge_step(n->world, n);
+    watchers_step(n->world, n);
     simnet_look(n);
     operator_look(n);
     return n->up;

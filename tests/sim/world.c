@@ -178,6 +178,7 @@ void world_init(struct world *w, const struct world_options *options)
     history_init(&w->history, w);
     judge_init(&w->judge);
     clients_init(w);
+    watchers_init(w);
     simnet_init(w);
     draw_tuning(w);
     for (unsigned i = 0; i < w->size; i++) {
@@ -191,6 +192,7 @@ void world_fini(struct world *w)
     history_fini(&w->history);
     judge_fini(&w->judge);
     clients_fini(w);
+    watchers_fini(w);
 }
 
 void world_start(struct world *w)
@@ -389,5 +391,6 @@ bool world_torture(struct world *w)
         return false;
     }
     history_check_end(&w->history);
+    watchers_check_end(w);
     return !w->failed;
 }

@@ -10,6 +10,7 @@
  *     operator.h who adds and removes replicas
  *     clients.h  who reads and writes
  *     history.h  what was applied, and what was answered to whom
+ *     watchers.h who follows the changes
  *     judge.h    what must be true after every step
  *
  * Threads: one. Memory: a crashed replica leaves its memory behind, as a
@@ -31,6 +32,7 @@
 #include "operator.h"
 #include "rng.h"
 #include "simnet.h"
+#include "watchers.h"
 
 enum { WORLD_REPLICAS_MAX = 7, WORLD_WHY_MAX = 400 };
 
@@ -82,6 +84,7 @@ struct world {
     struct clients clients;
     struct faults faults;
     struct operator operator;
+    struct watchers watchers;
     struct member_set members; /* the newest committed configuration anybody knows */
     uint64_t seen[COVERAGE_N];
     uint64_t healed_us; /* when the faults ended, 0: not yet */
