@@ -10,6 +10,7 @@ Modes, all but soak by default:
     connections   1 to 1024 of them
     replicas      1, 3 and 5
     growth        10 k names and more
+    features      batches, idempotency keys, claims, heartbeats
     soak          full load for 10 minutes, in which no leader may be elected
 --quick is side-by-side alone with fewer and shorter runs, and gap with fewer kills.
 """
@@ -36,6 +37,7 @@ MODES = {
     "connections": modes.connections,
     "replicas": modes.replicas,
     "growth": modes.growth,
+    "features": modes.features,
     "soak": modes.soak,
 }
 BY_DEFAULT = [mode for mode in MODES if mode != "soak"]

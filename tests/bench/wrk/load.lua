@@ -2,7 +2,9 @@
 --
 --   wrk ... --script load.lua URL -- KIND WORK KEYS
 --
--- KIND is callsign, etcd-v2 or etcd-v3, WORK put, get (linearizable) or stale.
+-- KIND is callsign, etcd-v2 or etcd-v3, WORK put, get (linearizable), stale, or
+-- with callsign batch (16 puts; with etcd-v3 too), keyed (a put with an
+-- Idempotency-Key of its own), claim (of a name nobody has) or heartbeat.
 -- Every put gives its key another value. The last line is one JSON object.
 
 local b64_digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -30,8 +32,36 @@ local function value(n)
     return string.format('{"node_id":1,"process_id":%d}', n)
 end
 
+local BATCH = 16 -- puts
+
+-- What `one` makes of as many keys, with commas between.
+local function batch(key, one)
+    local ops = {}
+    for i = 1, BATCH do
+        ops[i] = one(key * BATCH + i)
+    end
+    return table.concat(ops, ",")
+end
+
 local make = {
     callsign = {
+        batch = function(key, n)
+            return wrk.format("POST", "/api/batch", nil, '{"ops":[' .. batch(key, function(k)
+                return string.format(
+                    '{"op":"put","name":"bench/%d","node_id":1,"process_id":%d}', k, n)
+            end) .. "]}")
+        end,
+        keyed = function(key, n)
+            local body = string.format('{"name":"bench/%d","node_id":1,"process_id":%d}', key, n)
+            return wrk.format("POST", "/api/registry", { ["Idempotency-Key"] = "bench" .. n }, body)
+        end,
+        claim = function(_, n)
+            local body = string.format('{"name":"claim/%d","node_id":1,"ttl_ms":600000}', n)
+            return wrk.format("POST", "/api/claims", nil, body)
+        end,
+        heartbeat = function()
+            return wrk.format("POST", "/api/nodes/1/heartbeat")
+        end,
         put = function(key, n)
             local body = string.format('{"name":"bench/%d","node_id":1,"process_id":%d}', key, n)
             return wrk.format("POST", "/api/registry", nil, body)
@@ -56,6 +86,12 @@ local make = {
         end,
     },
     ["etcd-v3"] = {
+        batch = function(key, n)
+            return wrk.format("POST", "/v3/kv/txn", nil, '{"success":[' .. batch(key, function(k)
+                return string.format('{"requestPut":{"key":"%s","value":"%s"}}',
+                    base64("bench/" .. k), base64(value(n)))
+            end) .. "]}")
+        end,
         put = function(key, n)
             return wrk.format("POST", "/v3/kv/put", nil, string.format(
                 '{"key":"%s","value":"%s"}', base64("bench/" .. key), base64(value(n))))
