@@ -56,7 +56,7 @@ local make = {
             return wrk.format("POST", "/api/registry", { ["Idempotency-Key"] = "bench" .. n }, body)
         end,
         claim = function(_, n)
-            local body = string.format('{"name":"claim/%d","node_id":1,"ttl_ms":600000}', n)
+            local body = string.format('{"name":"claim/%d","node_id":1,"ttl_ms":1000}', n)
             return wrk.format("POST", "/api/claims", nil, body)
         end,
         heartbeat = function()
